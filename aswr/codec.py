@@ -1,0 +1,133 @@
+"""Entries, and entries as bytes for a shared store.
+
+Pure: no async, no threads, no clock. The envelope is MessagePack with a version; nothing is ever
+unpickled. Bytes of another version, truncated or foreign, read as absent: `decode` gives ``None``.
+"""
+
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+_INTS = range(-(2**63), 2**64)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A finished HTTP answer: status code, header fields in order, body bytes."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored value with its deadlines. Immutable: a refresh publishes another one.
+
+    Times are in the manager's clock's seconds. ``value`` is an `Answer` or a memoized function's
+    result.
+    """
+
+    value: Any
+    stored: float
+    fresh_until: float
+    stale_until: float
+    error_until: float
+    born: int  # the process's sequence number when its load began: what a purge compares
+    cost: float = 0.0  # seconds that its load took
+    size: int = 0  # bytes of the value
+    tags: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()  # names in g that the render found absent: absent is a value
+    passing: str = ""  # not a value but a note that the URL passes, and why
+
+
+class _Wire(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    key: str
+    epoch: str
+    born: int
+    answer: Answer | None
+    plain: msgspec.Raw
+    stored: float
+    fresh_until: float
+    stale_until: float
+    error_until: float
+    cost: float
+    tags: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Wire)
+
+
+class Uncarriable(TypeError):
+    """A value that would not come back as it went in."""
+
+
+def pack(value: Any) -> bytes:
+    """The bytes of a memoized value; raises `Uncarriable` where it would come back changed.
+
+    Exactly None, bool, int (64 bits), float, str, bytes, and lists and str-keyed dicts of these.
+    """
+    if not _carriable(value):
+        raise Uncarriable(f"a {type(value).__qualname__}")
+    return _encoder.encode(value)
+
+
+def _carriable(value: Any) -> bool:
+    kind = type(value)
+    if kind is int:
+        return value in _INTS
+    if kind in (type(None), bool, float, bytes):
+        return True
+    if kind is str:
+        return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+    if kind is list:
+        return all(map(_carriable, value))
+    if kind is dict:
+        return all(
+            type(key) is str and _carriable(key) and _carriable(item) for key, item in value.items()
+        )
+    return False
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a memoized value as the codec would write it; raises `Uncarriable`."""
+    return len(pack(value))
+
+
+def encode(key: str, entry: Entry, epoch: str) -> bytes:
+    """The envelope of an entry; raises `Uncarriable` for a result the codec cannot carry.
+
+    ``epoch`` names the numbering in which ``born`` counts.
+    """
+    answer = entry.value if isinstance(entry.value, Answer) else None
+    plain = b"\xc0" if answer is not None else pack(entry.value)
+    wire = _Wire(
+        VERSION, key, epoch, entry.born, answer, msgspec.Raw(plain), entry.stored,
+        entry.fresh_until, entry.stale_until, entry.error_until, entry.cost, entry.tags,
+        entry.reads,
+    )  # fmt: skip
+    return _encoder.encode(wire)
+
+
+def decode(key: str, data: object) -> tuple[Entry | None, str]:
+    """The entry of ``key`` in ``data``, and the epoch of its ``born``.
+
+    ``None`` for everything else: no bytes, another version, another key, garbage.
+    """
+    if not isinstance(data, bytes):
+        return None, ""
+    try:
+        wire = _decoder.decode(data)
+        if wire.version != VERSION or wire.key != key:
+            return None, ""
+        value = wire.answer if wire.answer is not None else msgspec.msgpack.decode(wire.plain)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError):
+        return None, ""
+    entry = Entry(
+        value=value, stored=wire.stored, fresh_until=wire.fresh_until,
+        stale_until=wire.stale_until, error_until=wire.error_until, born=wire.born,
+        cost=wire.cost, size=len(data), tags=wire.tags, reads=wire.reads,
+    )  # fmt: skip
+    return entry, wire.epoch

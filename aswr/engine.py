@@ -1,0 +1,501 @@
+"""fetch → flight → publish: at most one load per key, and who waits for it.
+
+The one place where loads are started, joined, timed out and published.
+
+Threads. Methods without a leading underscore may be called from any thread unless they say
+otherwise: they read dictionaries and post to the loop. The others run on the loop only and change
+state in one synchronous step:
+
+    flights     key -> Flight             at most one per key (invariant 1)
+    failures    key -> (count, retry_at)  read from any thread, changed here
+    asked       keys that a STALE hit has posted and the loop has not yet seen
+    active      flights not quite over: one may still be saving to the backend
+    prunable    purges whose stamp can go when no load from before them is in flight
+
+Must not know Flask. What a load *does* is a callable in `Load`.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from .codec import Entry
+from .errors import LoadCycle, LoadError, WaitTimeout
+from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, current_flight, result_for
+from .policy import Times, Verdict, backoff, covers, decide
+from .runtime import Runtime
+from .store import Store
+
+log = logging.getLogger("aswr.engine")
+
+MOST_FAILURES = 10_000
+
+
+class Engine:
+    """The loads of one app over one store.
+
+    ``runtime()`` gives the loop thread, starting it if need be; ``random()`` draws from [0, 1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        runtime: Callable[[], Runtime],
+        *,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        max_waiters: int,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.clock = clock
+        self._runtime = runtime
+        self._random = random
+        self._max_waiters = max_waiters
+        # Counters: a plain += on an attribute. CPython switches threads only at calls and at
+        # jumps back, so an increment, which has neither, is not lost.
+        self.hits = self.stale_hits = self.misses = self.passes = 0
+        self.loads = self.load_failures = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew: in a forked child no load of the parent's will ever end."""
+        self.closed = False
+        self.waiting = 0
+        self.flights: dict[Hashable, Flight] = {}
+        self.failures: dict[Hashable, tuple[int, float]] = {}
+        self._asked: set[Hashable] = set()
+        self._active: set[asyncio.Task[None]] = set()
+        self._joiners: list[Future[None]] = []
+        self._prunable: list[tuple[Hashable, int]] = []
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.name} flights={list(self.flights.values())}>"
+
+    @property
+    def runtime(self) -> Runtime:
+        """The loop thread, started if need be."""
+        return self._runtime()
+
+    def retry_at(self, key: Hashable) -> float | None:
+        """When the next try is due after a failed load of this key; None after a good one."""
+        failed = self.failures.get(key)
+        return None if failed is None else failed[1]
+
+    def fallback(self, key: Hashable) -> Entry | None:
+        """The entry that may stand in for a load that failed or takes too long."""
+        entry = self.store.peek(key)
+        return entry if covers(entry, self.clock()) else None
+
+    # Starting and waiting.
+
+    def start(self, load: Load) -> None:
+        """Start a flight if the entry wants one and none is under way; waits for nothing."""
+        if self.closed or load.key in self.flights or load.key in self._asked:
+            return
+        self._asked.add(load.key)
+        self.runtime.post(self._start, load)
+
+    def enlist(self, load: Load, *, force: bool = False) -> Waiter:
+        """A waiter at the end of the load's flight, which begins if there is none.
+
+        ``force`` loads even where the entry is fresh. Raises `WaitTimeout` when too many wait.
+        """
+        runtime = self.runtime
+        parent = current_flight.get()
+        if parent is None and self.waiting >= self._max_waiters:
+            raise self.impatient(load, f"{self.waiting} requests wait already")
+        inline = load.sync and parent is not None and runtime.executor.on_worker()
+        tick = self.store.stamps.tick()
+        waiter = Waiter(load, tick, parent=parent, force=force, inline=inline)
+        runtime.post(self._join, waiter)
+        return waiter
+
+    def wait(self, waiter: Waiter, patience: float | None, twin: str) -> Result | None:
+        """What the waiter gets, for synchronous code; None after ``patience`` seconds.
+
+        The load goes on. Raises `LoadCycle`, `LoadTimeout`, and on aswr's own loop `RuntimeError`:
+        ``twin`` is the form to use there.
+        """
+        runtime = self.runtime
+        runtime.refuse_on_loop(twin)
+        self.waiting += 1
+        try:
+            while True:
+                future = waiter.future
+                try:
+                    with runtime.executor.blocking():
+                        result = future.result(patience)
+                except TimeoutError:
+                    if future.done():
+                        raise
+                    runtime.post(self._leave, waiter)
+                    return None
+                if result.flight is None:
+                    return result
+                result.flight.run_inline()
+        finally:
+            self.waiting -= 1
+
+    async def await_(self, waiter: Waiter, patience: float | None) -> Result | None:
+        """As `wait`, on any event loop, the caller's or aswr's."""
+        self.waiting += 1
+        try:
+            future = asyncio.wrap_future(waiter.future)
+            await asyncio.wait({future}, timeout=patience)
+            return future.result() if future.done() else None
+        finally:
+            self.waiting -= 1
+            if not waiter.future.done():
+                self.runtime.post(self._leave, waiter)
+
+    def patience(self, times: Times, key: Hashable) -> float:
+        """Seconds that a caller waits: fewer where an older entry can stand in."""
+        if times.soft_timeout is not None and self.fallback(key) is not None:
+            return min(times.soft_timeout, times.wait_timeout)
+        return times.wait_timeout
+
+    def impatient(self, load: Load, why: str) -> WaitTimeout:
+        """The error of a caller who cannot wait, or no longer; the load goes on."""
+        return WaitTimeout(
+            f"{load.name} is being computed, and {why}; the load goes on, try again soon",
+            retry_after=max(1, round(min(load.times.wait_timeout, 10.0))),
+        )
+
+    def note_pass(self, load: Load, detail: str) -> None:
+        """Remember that this key passes."""
+        self.runtime.post(self._note_pass, load, self.store.stamps.tick(), detail)
+
+    # Purging: the stamp counts at once, for every entry and every load in flight; the coroutine
+    # then frees the memory and tells the backend.
+
+    def purge_path(self, path: str, query: str | None) -> Callable[[], Any]:
+        """Purge a path with all its queries, or one URL; returns the clean-up to run."""
+        name: Hashable = path if query is None else (path, query)
+        number = self.store.stamps.purge_key(name)
+        return lambda: self._clean(name, number, self.store.variants(path, query))
+
+    def purge_call(self, key: Hashable) -> Callable[[], Any]:
+        """Purge one call of a memoized function; returns the clean-up to run."""
+        number = self.store.stamps.purge_key(key)
+        return lambda: self._clean(key, number, [key])
+
+    def purge_tags(self, tags: Iterable[str]) -> Callable[[], Any]:
+        """Purge every entry that bears one of the tags; returns the clean-up to run."""
+        self.store.stamps.purge_tags(tags)
+        return self._nothing_to_clean
+
+    def purge_all(self) -> Callable[[], Any]:
+        """Purge everything; returns the clean-up to run."""
+        self.store.stamps.purge_all()
+        return self._clean_all
+
+    async def _nothing_to_clean(self) -> None:
+        """A purged tag's entries go when they are read or evicted."""
+
+    async def _clean(self, name: Hashable, number: int, keys: Iterable[Hashable]) -> None:
+        keys = list(keys)
+        for key in keys:
+            self.store.discard(key)
+            self.failures.pop(key, None)
+        if self.store.shared:
+            await self.store.remove(keys)
+        else:
+            self._prunable.append((name, number))
+            self._prune()
+
+    async def _clean_all(self) -> None:
+        self.store.discard_all()
+        self.failures.clear()
+
+    def _prune(self) -> None:
+        oldest = min((flight.born for flight in self.flights.values()), default=None)
+        for name, number in list(self._prunable):
+            if oldest is None or oldest > number:
+                self.store.stamps.prune(name, number)
+                self._prunable.remove((name, number))
+
+    # Flights.
+
+    def _start(self, load: Load) -> None:
+        self._asked.discard(load.key)
+        entry = self.store.peek(load.key)
+        decision = decide(entry, self.clock(), self.retry_at(load.key))
+        if decision.load and load.key not in self.flights and not self.closed:
+            self._begin(load)
+
+    def tick(self, load: Load) -> bool:
+        """A periodic refresh is due: begin it unless it is under way or held back. On the loop."""
+        retry_at = self.retry_at(load.key)
+        if self.closed or load.key in self.flights:
+            return False
+        if retry_at is not None and self.clock() < retry_at:
+            return False
+        self._begin(load)
+        return True
+
+    def _join(self, waiter: Waiter) -> None:
+        key = waiter.load.key
+        entry = None if waiter.force else self.store.peek(key)
+        verdict = decide(entry, self.clock()).verdict
+        flight = self.flights.get(key)
+        if entry is not None and verdict is Verdict.FRESH:
+            waiter.resolve(Result(How.HIT, entry))
+        elif entry is not None and verdict is Verdict.PASS:
+            waiter.resolve(Result(How.PASS, detail=entry.passing))
+        elif self.closed:
+            waiter.resolve(Result(How.PASS, detail="closed"))
+        elif flight is None:
+            self._seat(waiter, self._begin(waiter.load, waiter.inline))
+        else:
+            waiter.inline = False
+            self._seat(waiter, flight)
+
+    def _seat(self, waiter: Waiter, flight: Flight) -> None:
+        try:
+            flight.refuse_cycle(waiter)
+        except LoadCycle as error:
+            waiter.resolve(Result(How.FAILED, value=error))
+            return
+        if waiter.parent is not None:
+            waiter.parent.waits_for.append(flight)
+        flight.waiters.append(waiter)
+        if flight.expired and flight.timer is None:
+            self._arm(flight)  # this one waits for a load whose time is already up
+
+    def _begin(self, load: Load, inline: bool = False) -> Flight:
+        flight = Flight(
+            load, self.store.stamps.tick(), self.clock(), self.runtime, self._release,
+            Future() if inline else None,
+        )  # fmt: skip
+        self.flights[load.key] = flight
+        self.loads += 1
+        name = f"aswr flight {load.name}"
+        task = self.runtime.task(self._fly(flight), name, contextvars.Context())
+        self._active.add(task)
+        task.add_done_callback(self._over)
+        self._arm(flight)
+        return flight
+
+    def _arm(self, flight: Flight) -> None:
+        limit = flight.load.times.load_timeout
+        if limit is not None:
+            flight.timer = self.runtime.loop.call_later(
+                limit, self._expire, flight, context=contextvars.Context()
+            )
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            if self.store.shared and await self._adopt(flight):
+                return
+            loaded = await self._run(flight)
+        except asyncio.CancelledError:
+            error = LoadError(f"{flight.load.name} was cancelled: aswr is closing")
+            loaded = Loaded(error, Fate.FAILED)
+        except Exception as error:
+            loaded = Loaded(error, Fate.FAILED)
+        entry = self._land(flight, loaded)
+        if entry is not None and self.store.shared:
+            await self.store.save(flight.load.key, entry)
+
+    async def _run(self, flight: Flight) -> Loaded:
+        load = flight.load
+        runner = next((waiter for waiter in flight.waiters if waiter.inline), None)
+        if flight.inline is not None and runner is not None:
+            runner.run_inline(flight)
+            loaded = await asyncio.shield(asyncio.wrap_future(flight.inline))
+        elif load.sync:
+            loaded = await self.runtime.work(partial(load.run, flight))
+        else:
+            loaded = await load.run(flight)
+        return loaded
+
+    async def _adopt(self, flight: Flight) -> bool:
+        """Take what the backend holds; True where that makes the load needless."""
+        entry = await self.store.fetch(flight.load.key, flight.born)
+        decision = decide(entry, self.clock())
+        if entry is None or not covers(entry, self.clock()):
+            return False
+        forced = any(waiter.force for waiter in flight.waiters)
+        if not self.store.publish(flight.load.key, entry) or forced or not decision.serve:
+            return False
+        if decision.load:
+            self._settle(flight, Result(How.HIT, entry))
+            return False
+        self._settle(flight, Result(How.HIT, entry), over=True)
+        return True
+
+    def _land(self, flight: Flight, loaded: Loaded) -> Entry | None:
+        """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
+        key, fate = flight.load.key, loaded.fate
+        purged = self.store.stamps.latest(key, loaded.tags)
+        entry = self._entry_of(flight, loaded)
+        stored = False
+        if flight.passing or fate in (Fate.PASS, Fate.ONE):
+            self._note_pass(flight.load, flight.born, flight.passing or loaded.detail)
+        elif fate is Fate.STORE:
+            stored = self.store.publish(key, entry)
+        elif fate is Fate.DROP and purged < flight.born:
+            self.store.discard(key)
+        self._note_outcome(flight, loaded)
+        self._deliver(flight, loaded, entry, stored, purged)
+        return entry if stored else None
+
+    def _entry_of(self, flight: Flight, loaded: Loaded) -> Entry:
+        now = self.clock()
+        cost = max(0.0, now - flight.began)
+        ends = flight.load.times.deadlines(now, cost, self._random(), loaded.lifetime)
+        return Entry(
+            value=loaded.value, stored=now, fresh_until=ends.fresh_until,
+            stale_until=ends.stale_until, error_until=ends.error_until, born=flight.born,
+            cost=cost, size=loaded.size, tags=loaded.tags, reads=loaded.reads,
+        )  # fmt: skip
+
+    def _deliver(
+        self, flight: Flight, loaded: Loaded, entry: Entry, stored: bool, purged: int
+    ) -> None:
+        self._end(flight)
+        first = True
+        for waiter in flight.dismiss():
+            if flight.born < purged < waiter.asked:
+                # He asked after a purge that this load began before: he is owed a newer one.
+                waiter.inline = False
+                self._join(waiter)
+                continue
+            waiter.resolve(result_for(loaded, entry, stored, first))
+            first = False
+
+    def _settle(self, flight: Flight, result: Result, over: bool = False) -> None:
+        """Answer everybody who waits now; the flight goes on without them unless it is over."""
+        if over:
+            self._end(flight)
+        for waiter in flight.dismiss():
+            waiter.resolve(result)
+
+    def _end(self, flight: Flight) -> None:
+        if self.flights.get(flight.load.key) is flight:
+            del self.flights[flight.load.key]
+        if flight.timer is not None:
+            flight.timer.cancel()
+            flight.timer = None
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._active.discard(task)
+        self._prune()
+        if not self._active:
+            joiners, self._joiners = self._joiners, []
+            for joiner in joiners:
+                joiner.set_result(None)
+
+    # Failures, time-outs, passes.
+
+    def _note_outcome(self, flight: Flight, loaded: Loaded) -> None:
+        if loaded.fate is Fate.FAILED:
+            self._count_failure(flight, loaded.detail or loaded.value)
+        elif loaded.fate is Fate.KEEP:
+            self._hold_back(flight.load)
+        elif self.failures.pop(flight.load.key, None) is not None:
+            log.info("%s: loads succeed again", flight.load.name)
+
+    def _count_failure(self, flight: Flight, why: object) -> None:
+        if flight.expired:
+            return  # counted when its time was up
+        self.load_failures += 1
+        count = self._hold_back(flight.load)
+        if count == 1 and not flight.attended:
+            log.warning(
+                "%s: a background load failed (%s); what is stored stays, retries back off",
+                flight.load.name, why, extra={"aswr_key": flight.load.key},
+                exc_info=why if isinstance(why, BaseException) else None,
+            )  # fmt: skip
+
+    def _hold_back(self, load: Load) -> int:
+        """Put off the next try in the background; returns the failures in a row."""
+        count = self.failures.pop(load.key, (0, 0.0))[0] + 1
+        while len(self.failures) >= MOST_FAILURES:
+            del self.failures[next(iter(self.failures))]
+        self.failures[load.key] = (count, self.clock() + backoff(count, load.times.timeout))
+        return count
+
+    def _expire(self, flight: Flight) -> None:
+        """The load's time is up: release who waits, and cancel it if it can be cancelled."""
+        flight.timer = None
+        self._count_failure(flight, flight.timeout_error())
+        flight.expired = True
+        for waiter in flight.dismiss():
+            waiter.resolve(Result(How.FAILED, value=flight.timeout_error()))
+        if flight.running is not None:
+            flight.running.cancel()
+
+    def _release(self, flight: Flight) -> None:
+        if self.flights.get(flight.load.key) is flight:
+            self._note_pass(flight.load, flight.born, flight.passing)
+            self._settle(flight, Result(How.PASS, detail=flight.passing))
+
+    def _note_pass(self, load: Load, born: int, detail: str) -> None:
+        now = self.clock()
+        until = now + load.times.timeout
+        entry = Entry(
+            value=None, stored=now, fresh_until=until, stale_until=until, error_until=until,
+            born=born, size=64 + len(detail), passing=detail or "pass",
+        )  # fmt: skip
+        self.store.publish(load.key, entry)
+
+    def _leave(self, waiter: Waiter) -> None:
+        flight = self.flights.get(waiter.load.key)
+        if flight is not None and waiter in flight.waiters:
+            flight.waiters.remove(waiter)
+            flight.part([waiter])
+
+    # Life cycle.
+
+    def join(self) -> "Future[None]":
+        """Ends when every flight asked for before this call is over and saved."""
+        idle: Future[None] = Future()
+        self.runtime.post(self._enjoin, idle)
+        return idle
+
+    def _enjoin(self, idle: "Future[None]") -> None:
+        if self._active:
+            self._joiners.append(idle)
+        else:
+            idle.set_result(None)
+
+    async def drain(self, timeout: float) -> None:
+        """Begin nothing more, let flights end for ``timeout`` seconds, cancel the rest.
+
+        On the loop.
+        """
+        self.closed = True
+        if self._active:
+            await asyncio.wait(set(self._active), timeout=timeout)
+        rest = set(self._active)
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=1.0)
+        await self.store.close()
+
+    def stats(self) -> dict[str, int]:
+        """Counters and sizes, as of now."""
+        memory = self.store.memory
+        return {
+            "hits": self.hits,
+            "stale_hits": self.stale_hits,
+            "misses": self.misses,
+            "passes": self.passes,
+            "loads": self.loads,
+            "load_failures": self.load_failures,
+            "flights": len(self.flights),
+            "waiting": self.waiting,
+            "entries": len(memory),
+            "bytes": memory.bytes,
+            "max_bytes": memory.max_bytes,
+            "evictions": memory.evictions,
+            "store_errors": self.store.errors,
+        }

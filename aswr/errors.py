@@ -1,0 +1,33 @@
+"""The errors that a caller may want to catch. Programmer mistakes are stdlib exceptions.
+
+Pure: no threads, no clock, no I/O. Any module may import it.
+"""
+
+from werkzeug.exceptions import GatewayTimeout, ServiceUnavailable
+
+
+class AswrError(Exception):
+    """Base of every error that aswr raises for a caller to catch."""
+
+
+class LoadError(AswrError, RuntimeError):
+    """A load ended in something that must not travel into a request.
+
+    ``SystemExit``, ``KeyboardInterrupt`` or a cancellation out of user code; the original is the
+    ``__cause__``.
+    """
+
+
+class LoadCycle(AswrError, RuntimeError):
+    """Loads that would wait for each other for ever; the text names the cycle."""
+
+
+class LoadTimeout(AswrError, GatewayTimeout):
+    """A load outlasted its ``load_timeout``. As a response: 504 (RFC 9110 §15.6.5)."""
+
+
+class WaitTimeout(AswrError, ServiceUnavailable):
+    """A caller waited ``wait_timeout`` for a load that goes on. As a response: 503, Retry-After.
+
+    ``retry_after`` is in seconds (RFC 9110 §10.2.3).
+    """

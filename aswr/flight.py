@@ -1,0 +1,262 @@
+"""The values that the engine deals in: loads, flights, waiters and what they get.
+
+A *load* says how to produce the value of a key. A *flight* is the one load in progress of a key.
+A *waiter* is a caller at the end of a flight; what he gets is a *result*. Only the engine changes a
+flight or a waiter, on the loop; `Flight.attended` and `Flight.release` may be used anywhere.
+"""
+
+import asyncio
+import contextvars
+import copy
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from .codec import Entry
+from .errors import LoadCycle, LoadError, LoadTimeout
+from .policy import Times
+from .runtime import Runtime
+
+# The flight whose code is running here; set in a load's own context, inherited by nobody else.
+current_flight: "contextvars.ContextVar[Flight | None]" = contextvars.ContextVar(
+    "aswr.flight", default=None
+)
+
+
+class Fate(Enum):
+    """What becomes of what a load brought."""
+
+    STORE = "store"
+    DROP = "drop"  # every waiter gets it; not stored, and what was stored is outdated
+    KEEP = "keep"  # every waiter gets it; not stored, and what was stored stays
+    ONE = "one"  # may not be given to a second person: one waiter gets it, the URL passes
+    PASS = "pass"  # nobody gets it, the URL passes
+    FAILED = "failed"  # an exception, or an answer that tells of a failure: every waiter gets it
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load brought. ``size`` in bytes, ``lifetime`` in seconds (None: the timeout)."""
+
+    value: Any
+    fate: Fate = Fate.STORE
+    size: int = 0
+    tags: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    lifetime: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How to produce the value of a key, on behalf of nobody.
+
+    ``run`` gets the flight and returns a `Loaded`; what it raises is a failed load. ``sync``: it
+    is a plain function that holds an executor thread to its end; else a coroutine function.
+    """
+
+    key: Hashable
+    name: str
+    times: Times
+    run: Callable[["Flight"], Any]
+    sync: bool
+
+
+class How(Enum):
+    """How a waiter came by his result."""
+
+    HIT = "hit"  # somebody stored it meanwhile
+    STORED = "stored"
+    COLLAPSED = "collapsed"  # stored, and another waiter of the flight counts as its cause
+    ANSWERED = "answered"  # not stored
+    FAILED = "failed"
+    PASS = "pass"
+    INLINE = "inline"  # run the load yourself: you are on a compute thread
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a waiter gets: an entry, or a value that was not stored, or word that he must pass."""
+
+    how: How
+    entry: Entry | None = None
+    value: Any = None
+    reads: tuple[str, ...] = ()
+    detail: str = ""
+    flight: "Flight | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A caller at the end of a flight; ``asked`` dates him among the purges."""
+
+    load: Load
+    asked: int
+    future: "Future[Result]" = field(default_factory=Future)
+    parent: "Flight | None" = None  # the flight whose code he is
+    force: bool = False
+    inline: bool = False
+
+    def resolve(self, result: Result) -> None:
+        """Give him his result, once."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def run_inline(self, flight: "Flight") -> None:
+        """Tell him to run the load himself, and to wait again for the result."""
+        told, self.future = self.future, Future()
+        told.set_result(Result(How.INLINE, flight=flight))
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """The load in progress of one key."""
+
+    load: Load
+    born: int
+    began: float
+    runtime: Runtime
+    on_release: Callable[["Flight"], None]
+    inline: "Future[Loaded] | None" = None  # ended by the waiter who runs the load
+    waiters: list[Waiter] = field(default_factory=list)
+    waits_for: list["Flight"] = field(default_factory=list)
+    running: "asyncio.Task[Any] | None" = None  # the user's coroutine
+    timer: asyncio.TimerHandle | None = None
+    expired: bool = False
+    passing: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.load.name} born={self.born} waiters={len(self.waiters)}>"
+
+    @property
+    def attended(self) -> bool:
+        """Does anybody wait for it? Any thread, as of now."""
+        return bool(self.waiters)
+
+    def context(self) -> contextvars.Context:
+        """A new context for user code: empty, but for knowing whose flight it is."""
+        context = contextvars.Context()
+        context.run(current_flight.set, self)
+        return context
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> Any:
+        """Run the user's coroutine as a task of its own, which a load timeout can cancel."""
+        task = self.running = self.runtime.task(coroutine, f"aswr {self.load.name}", context)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:  # draining
+            task.cancel()
+            raise
+        if task.cancelled():
+            if self.expired:
+                raise self.timeout_error()
+            raise LoadError(f"{self.load.name} cancelled itself")
+        return task.result()
+
+    def run_inline(self) -> None:
+        """Run the load on the calling thread, a waiter's."""
+        assert self.inline is not None
+        try:
+            loaded = self.load.run(self)
+        except Exception as error:
+            self.inline.set_exception(error)
+        else:
+            self.inline.set_result(loaded)
+
+    def release(self, detail: str) -> None:
+        """Tell the waiters, now, that they must pass; any thread."""
+        if not self.passing:
+            self.passing = detail
+            self.runtime.post(self.on_release, self)
+
+    def release_in(self, seconds: float, detail: str) -> Callable[[], None]:
+        """`release` after so many seconds, unless what is returned is called first; any thread."""
+        handles: list[asyncio.TimerHandle] = []
+
+        def arm() -> None:
+            handles.append(self.runtime.loop.call_later(seconds, self.release, detail))
+
+        def disarm() -> None:
+            for handle in handles:
+                handle.cancel()
+
+        def calm() -> None:
+            self.runtime.post(disarm)
+
+        self.runtime.post(arm)
+        return calm
+
+    def timeout_error(self) -> LoadTimeout:
+        """The error of those who waited for a load that outlasted its limit."""
+        return LoadTimeout(
+            f"{self.load.name} took longer than load_timeout={self.load.times.load_timeout:g} s"
+        )
+
+    def part(self, waiters: Iterable[Waiter]) -> None:
+        """These wait no more: the flights whose code they are do not either."""
+        for waiter in waiters:
+            if waiter.parent is not None and self in waiter.parent.waits_for:
+                waiter.parent.waits_for.remove(self)
+
+    def dismiss(self) -> list[Waiter]:
+        """All who wait, for the caller to answer; nobody waits afterwards."""
+        waiters, self.waiters = self.waiters, []
+        self.part(waiters)
+        return waiters
+
+    def refuse_cycle(self, waiter: Waiter) -> None:
+        """Raise `LoadCycle` where this flight waits, at the end, for the waiter's own."""
+        if waiter.parent is None:
+            return
+        path = _path(self, waiter.parent, set())
+        if path:
+            names = " -> ".join(flight.load.name for flight in [waiter.parent, *path])
+            raise LoadCycle(
+                f"these loads would wait for each other for ever: {names}. "
+                "Break the cycle: let one of them call the undecorated function."
+            )
+
+
+def _path(start: Flight, goal: Flight, seen: set[int]) -> list[Flight]:
+    """The flights from ``start`` to ``goal`` along who waits for whom; empty if there is no way."""
+    if start is goal:
+        return [start]
+    seen.add(id(start))
+    for flight in start.waits_for:
+        if id(flight) not in seen and (rest := _path(flight, goal, seen)):
+            return [start, *rest]
+    return []
+
+
+def result_for(loaded: Loaded, entry: Entry, stored: bool, first: bool) -> Result:
+    """What a waiter gets of what the load brought; ``first`` counts as the cause of it."""
+    fate = loaded.fate
+    if fate is Fate.PASS or (fate is Fate.ONE and not first):
+        return Result(How.PASS, detail=loaded.detail)
+    if fate is Fate.FAILED:
+        value = loaded.value if first else copy_of(loaded.value)
+        return Result(How.FAILED, value=value, reads=loaded.reads)
+    if fate is Fate.STORE:
+        how = How.ANSWERED if not stored else How.STORED if first else How.COLLAPSED
+        return Result(how, entry, value=loaded.value, reads=loaded.reads)
+    return Result(How.ANSWERED, value=loaded.value, reads=loaded.reads, detail=loaded.detail)
+
+
+def copy_of(value: Any) -> Any:
+    """An exception of his own for each waiter, since raising one changes it; else the value.
+
+    One that cannot be copied faithfully is shared.
+    """
+    if not isinstance(value, BaseException):
+        return value
+    try:
+        twin = copy.copy(value)
+    except Exception:
+        return value
+    if type(twin) is not type(value) or twin.args != value.args:
+        return value
+    twin.__cause__, twin.__context__ = value.__cause__, value.__context__
+    twin.__suppress_context__ = value.__suppress_context__
+    return twin.with_traceback(value.__traceback__)

@@ -1,0 +1,189 @@
+"""Periodic refreshes: which paths, how often, and how each last went.
+
+Owns the ticker and the records of the jobs of one manager. `schedule` and `infos` may be called
+from any thread; ticks arrive on the loop and start ordinary flights, which whoever asks may join.
+"""
+
+import contextvars
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .flight import Load
+from .keys import split_path
+from .options import seconds
+from .runtime import Runtime
+from .site import Site
+from .ticker import Ticker
+
+log = logging.getLogger("aswr.jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was scheduled: ``interval`` in seconds; no ``site`` means every app."""
+
+    path: str
+    interval: float
+    compute_func: Callable[..., Any] | None
+    site: "weakref.ref[Site] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """One job of one app, as of now. Times are in seconds since the epoch.
+
+    ``error`` says why its path cannot be refreshed, and is empty where it can.
+    """
+
+    app: str
+    path: str
+    interval: float
+    ticks: int
+    loads: int
+    next_run: float | None
+    error: str
+
+
+@dataclass(slots=True)
+class _Record:
+    ticks: int = 0
+    loads: int = 0
+    error: str = ""
+
+
+class Jobs:
+    """The jobs of one manager."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: list[Job] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: nothing ticks until the child starts it."""
+        self._lock = threading.Lock()
+        self._ticker: Ticker | None = None
+        self._runtime: Runtime | None = None
+        self._records: dict[tuple[int, str], _Record] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._jobs)
+
+    @property
+    def started(self) -> bool:
+        """Are ticks under way?"""
+        return self._ticker is not None
+
+    def schedule(
+        self,
+        path: str,
+        interval: Any,
+        compute_func: Callable[..., Any] | None,
+        site: Site | None,
+    ) -> Job:
+        """Record a job; scheduling a path again replaces it. Raises on bad arguments."""
+        split_path(path)
+        if compute_func is not None and not callable(compute_func):
+            raise TypeError(f"compute_func must be callable, got {compute_func!r}")
+        where = None if site is None else weakref.ref(site)
+        job = Job(path, seconds("interval", interval), compute_func, where)
+        with self._lock:
+            self._jobs = [j for j in self._jobs if (j.path, j.site) != (path, where)] + [job]
+        return job
+
+    def check(self, sites: Iterable[Site]) -> None:
+        """Raise `ValueError` for a job whose path no cached view answers."""
+        for site, job in self._pairs(sites):
+            load = site.load_of(job.path, job.compute_func)
+            if job.interval >= load.times.timeout:
+                log.warning(
+                    "the job for %s runs every %g s, but its entry lives only %g s: visitors will "
+                    "wait in between; make interval shorter than timeout",
+                    job.path, job.interval, load.times.timeout,
+                )  # fmt: skip
+
+    def begin(self, runtime: Runtime, sites: Iterable[Site]) -> None:
+        """Start ticking, or take in what was scheduled since. On the loop."""
+        if self._ticker is None:
+            self._ticker, self._runtime = Ticker(), runtime
+        for site, job in self._pairs(sites):
+            self._add(site, job)
+
+    def _add(self, site: Site, job: Job) -> None:
+        assert self._ticker is not None
+        record = self._records.setdefault((id(site), job.path), _Record())
+        tick = partial(self._tick, weakref.ref(site), job, record)
+        self._ticker.add(_name(site, job), job.interval, tick)
+
+    def stop(self) -> None:
+        """No more ticks. On the loop."""
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+
+    def infos(self, sites: Iterable[Site]) -> list[JobInfo]:
+        """What is scheduled for these sites."""
+        infos = []
+        for site, job in self._pairs(sites):
+            record = self._records.get((id(site), job.path), _Record())
+            due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
+            infos.append(
+                JobInfo(
+                    site.name,
+                    job.path,
+                    job.interval,
+                    record.ticks,
+                    record.loads,
+                    due,
+                    record.error,
+                )  # fmt: skip
+            )
+        return infos
+
+    def _pairs(self, sites: Iterable[Site]) -> list[tuple[Site, Job]]:
+        return [
+            (site, job)
+            for site in sites
+            for job in self._jobs
+            if job.site is None or job.site() is site
+        ]
+
+    def _tick(self, where: "weakref.ref[Site]", job: Job, record: _Record) -> None:
+        site = where()
+        if site is None or not site.live:
+            return
+        if not site.enabled or self._runtime is None:
+            return
+        record.ticks += 1
+        self._runtime.task(
+            self._refresh(self._runtime, site, job, record),
+            f"aswr job {job.path}",
+            contextvars.Context(),
+        )
+
+    async def _refresh(self, runtime: Runtime, site: Site, job: Job, record: _Record) -> None:
+        # Routing may run an app's own converters, so it is looked up off the loop.
+        try:
+            loads = await runtime.work(partial(_loads_of, site, job))
+        except Exception as error:
+            if record.error != str(error):
+                log.error("the job for %s cannot run: %s", job.path, error)
+            record.error = str(error)
+            return
+        record.error = ""
+        for load in loads:
+            record.loads += site.engine.tick(load)
+
+
+def _loads_of(site: Site, job: Job) -> list[Load]:
+    plain = site.load_of(job.path, job.compute_func)
+    return [plain, *site.used_variants(job.path, plain, job.compute_func)]
+
+
+def _name(site: Site, job: Job) -> str:
+    return f"{site.name} {id(site)} {job.path}"

@@ -1,0 +1,179 @@
+"""Canonical keys: equal requests and equal calls have equal keys, all others do not.
+
+Pure: no async, no threads, no clock; knows no framework. A key is a tuple of plain values, so it
+can be hashed, compared and printed; ``digest`` gives the text under which a shared store keeps it.
+"""
+
+import dataclasses
+import datetime
+import enum
+import functools
+import hashlib
+import inspect
+import uuid
+from collections.abc import Callable, Hashable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
+
+_PLAIN = (str, int, bytes, type(None), bool)
+_TEXT = (
+    float,
+    complex,
+    Decimal,
+    Fraction,
+    uuid.UUID,
+    datetime.date,
+    datetime.datetime,
+    datetime.time,
+    datetime.timedelta,
+    range,
+)
+
+
+class ViewKey(NamedTuple):
+    """The keyed inputs of one view: what the request says that is always visible to a render."""
+
+    view: str
+    script_name: str
+    path: str
+    query: str
+    host: str  # only where the app routes by host, else ""
+    args: Hashable  # only what routing did not give, else ()
+
+    @property
+    def url(self) -> str:
+        """Path and query as one would write them in a browser."""
+        path = quote(self.script_name + self.path, safe="/:@!$&'()*+,;=~")
+        return f"{path}?{self.query}" if self.query else path
+
+
+class CallKey(NamedTuple):
+    """One call of a memoized function."""
+
+    function: str
+    args: Hashable
+
+
+class Unkeyable(TypeError):
+    """A value that no key can stand for; ``path`` says where in the argument it was."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__(f"a {type(value).__qualname__}")
+        self.value = value
+
+
+def canonical_query(query_string: bytes) -> str:
+    """All parameters, sorted by name, the order of equal names kept, encoded in one way.
+
+    Bytes that are not UTF-8 stay percent-encoded, as Werkzeug shows them to the view.
+    """
+    if not query_string:
+        return ""
+    pairs = parse_qsl(
+        query_string.decode("utf-8", "werkzeug.url_quote"),
+        keep_blank_values=True,
+        errors="werkzeug.url_quote",
+    )
+    pairs.sort(key=lambda pair: pair[0])
+    return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """Path and canonical query of a verb's argument; the query is ``None`` where there is none."""
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ValueError(
+            f"path must be a str that starts with '/', got {path!r}; "
+            "write the path as the browser shows it, without scheme and host: '/report?year=2026'"
+        )
+    bare, mark, query = path.partition("#")[0].partition("?")
+    return unquote(bare), canonical_query(query.encode()) if mark else None
+
+
+def _ordered(items: list[Hashable]) -> tuple[Hashable, ...]:
+    return tuple(sorted(items, key=repr))
+
+
+def canonical(value: Any) -> Hashable:
+    """A hashable stand-in that is equal for equal values of the same type only.
+
+    Takes None, bool, numbers, str, bytes, dates and times, UUID, Decimal, Fraction, range, enums,
+    dataclasses, named and plain tuples, lists, sets and mappings of these. Raises `Unkeyable`.
+    """
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[no-any-return]  # the commonest kind goes untagged
+    if kind in _PLAIN:
+        return (kind.__name__, value)
+    if kind in _TEXT:
+        return (kind.__name__, repr(value))
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(value, enum.Enum):
+        return (name, value.name)
+    if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(kind, "_fields")):
+        return (name, tuple(map(canonical, value)))
+    if kind in (set, frozenset):
+        return (name, _ordered([canonical(item) for item in value]))
+    if kind is dict:
+        pairs = [(canonical(key), canonical(item)) for key, item in value.items()]
+        return (name, _ordered(list(pairs)))
+    if dataclasses.is_dataclass(kind):
+        fields = dataclasses.fields(kind)
+        return (name, tuple((f.name, canonical(getattr(value, f.name))) for f in fields))
+    raise Unkeyable(value)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """``module:qualname`` of a function, of a partial's function, or of a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+class Signature:
+    """Turns every spelling of a call into one: positional, keyword, default, keyword order."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._signature = inspect.signature(function)
+        self._name = name
+        parameters = self._signature.parameters.values()
+        simple = all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+        self._simple_count = len(self._signature.parameters) if simple else -1
+        self._parameters = tuple(self._signature.parameters)
+
+    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+        """The canonical arguments of a call.
+
+        Raises `TypeError` for a call that the function does not take, and, with the argument's
+        name and the cure, for an argument that cannot be keyed.
+        """
+        if not kwargs and len(args) == self._simple_count:
+            values = args
+            names = self._parameters
+        else:
+            bound = self._signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            values = tuple(bound.arguments.values())
+            names = tuple(bound.arguments)
+        return tuple(map(self._one, names, values))
+
+    def _one(self, name: str, value: Any) -> Hashable:
+        try:
+            return canonical(value)
+        except Unkeyable as error:
+            raise TypeError(
+                f"{self._name}: argument {name!r} cannot be part of a cache key: it holds {error}. "
+                "Pass plain values (numbers, text, dates, enums, dataclasses, collections of "
+                f"these), or say what stands for it: memoize(..., key=lambda {name}: {name}.id)"
+            ) from None
+
+
+def digest(namespace: str, key: Hashable) -> str:
+    """The text of a key in a shared store: the namespace and 128 bits of BLAKE2b over its repr.
+
+    Every part of a key is a plain value, so its repr is injective.
+    """
+    text = repr(key).encode("utf-8", "surrogatepass")
+    return f"aswr:{namespace}:{hashlib.blake2b(text, digest_size=16).hexdigest()}"

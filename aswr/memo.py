@@ -1,0 +1,308 @@
+"""Memoized functions: one entry per call, computed in a fresh app context, never in a request.
+
+Runs on the caller's thread or loop; a hit reads a dictionary. What waits or loads is the engine's.
+"""
+
+import asyncio
+import copy
+import functools
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from flask import Flask
+from flask.ctx import AppContext
+from flask.signals import got_request_exception
+
+from .codec import Entry, Uncarriable, size_of
+from .errors import LoadError
+from .flight import Fate, Flight, How, Load, Loaded, Result
+from .keys import CallKey, Signature, canonical
+from .options import Tags, tag_tuple
+from .policy import Verdict, decide
+from .render import refuse_awaitable
+from .runtime import thread_sensitive
+from .site import Site
+
+log = logging.getLogger("aswr.memo")
+
+VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
+
+
+class Memoized:
+    """What `CacheManager.memoize` makes of a function."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        is_async: bool,
+        timeout: float,
+        given: Mapping[str, Any],
+        key: Callable[..., Any] | None,
+        tags: Tags,
+        store_if: Callable[[Any], bool] | None,
+        copies: bool,
+        sizeof: Callable[[Any], int] | None,
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.timeout = timeout
+        self.given = given
+        self.is_async = is_async
+        self._key = key
+        self._tags = tags
+        self._store_if = store_if
+        self._copies = copies
+        self._sizeof = sizeof
+        self._signature = Signature(function, name)
+
+    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
+        """The key of a call; raises `TypeError` for what cannot be keyed."""
+        if self._key is not None:
+            return CallKey(self.name, canonical(self._key(*args, **kwargs)))
+        return CallKey(self.name, self._signature.key(args, kwargs))
+
+    def begin(
+        self, site: Site, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, Load | None]:
+        """The stored result, or the load to wait for. No I/O, no waiting."""
+        key, engine = self.key(args, kwargs), site.engine
+        entry, now = site.store.peek(key), engine.clock()
+        decision = decide(entry, now)
+        if decision.verdict is not Verdict.FRESH:
+            decision = decide(entry, now, engine.retry_at(key))
+        if entry is None or not decision.serve:
+            engine.misses += 1
+            return None, self.load(site, key, args, kwargs)
+        engine.hits += 1
+        if decision.verdict is not Verdict.FRESH:
+            engine.stale_hits += 1
+            if decision.load:
+                engine.start(self.load(site, key, args, kwargs))
+        return self._out(entry.value), None
+
+    def finish(self, site: Site, load: Load, result: Result | None) -> Any:
+        """The result that the wait came to; raises what the load raised.
+
+        ``How.PASS`` (aswr is closed) is for the caller to see to.
+        """
+        if result is None or result.how is How.FAILED:
+            if (entry := site.engine.fallback(load.key)) is not None:
+                return self._out(entry.value)
+            if result is None:
+                limit = load.times.wait_timeout
+                raise site.engine.impatient(load, f"this took longer than {limit:g} s")
+            raise result.value
+        entry = result.entry if result.how is How.HIT else None
+        return self._out(result.value if entry is None else entry.value)
+
+    def _out(self, value: Any) -> Any:
+        return copy.deepcopy(value) if self._copies else value
+
+    def load(
+        self, site: Site, key: CallKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Load:
+        """How to compute one call on behalf of nobody."""
+        app, plan = site.app, site.plan_of(self)
+        call = functools.partial(self.function, *args, **kwargs)
+
+        def run(flight: Flight) -> Any:
+            computing = Computing(app, self, call, flight)
+            return computing.on_loop() if self.is_async else computing.on_thread()
+
+        return Load(key, self.name, plan.times, run, not self.is_async)
+
+    def loaded(self, value: Any) -> Loaded:
+        """What becomes of a result."""
+        if self._store_if is not None and not self._store_if(value):
+            return Loaded(value, Fate.KEEP, detail="store_if")
+        tags = tag_tuple(self._tags(value)) if callable(self._tags) else self._tags
+        return Loaded(value, Fate.STORE, self._size(value), tags)
+
+    def _size(self, value: Any) -> int:
+        if self._sizeof is not None:
+            return int(self._sizeof(value))
+        try:
+            return size_of(value)
+        except (Uncarriable, RecursionError):
+            return sys.getsizeof(value)
+
+
+class Computing:
+    """One computation, in an app context of its own."""
+
+    def __init__(
+        self, app: Flask, memoized: Memoized, call: Callable[[], Any], flight: Flight
+    ) -> None:
+        self._app = app
+        self._memoized = memoized
+        self._call = call
+        self._flight = flight
+        self._context: AppContext | None = None
+
+    def on_thread(self) -> Loaded:
+        """Everything on the calling executor thread."""
+        return self._flight.context().run(self._on_thread)
+
+    def _on_thread(self) -> Loaded:
+        self._open()
+        try:
+            value = self._call()
+            refuse_awaitable(self._memoized.name, value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            return self._close(None, self._ended(error))
+        except Exception as error:
+            return self._close(None, error)
+        return self._close(value, None)
+
+    async def on_loop(self) -> Loaded:
+        """The coroutine on the loop; the app context's hooks and our own measuring off it."""
+        runtime, context = self._flight.runtime, self._flight.context()
+        value, failed = None, None
+        await runtime.work(lambda: context.run(self._open))
+        try:
+            value = await self._flight.run(self._run(), context)
+        except Exception as error:
+            failed = error
+        return await runtime.work(lambda: context.run(self._close, value, failed))
+
+    def _open(self) -> None:
+        self._context = self._app.app_context()
+        self._context.push()
+
+    async def _run(self) -> Any:
+        try:
+            async with thread_sensitive():
+                return await self._call()
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise self._ended(error) from error
+
+    def _ended(self, error: BaseException) -> LoadError:
+        ended = LoadError(f"{self._memoized.name} raised {error!r}")
+        ended.__cause__ = error
+        return ended
+
+    def _close(self, value: Any, failed: Exception | None) -> Loaded:
+        loaded = Loaded(failed, Fate.FAILED)
+        try:
+            if failed is None:
+                loaded = self._memoized.loaded(value)
+        except Exception as error:
+            failed, loaded = error, Loaded(error, Fate.FAILED)
+        if failed is not None and not self._flight.attended:
+            got_request_exception.send(
+                self._app, _async_wrapper=self._app.ensure_sync, exception=failed
+            )
+        assert self._context is not None
+        try:
+            self._context.pop(failed)
+        except Exception as error:
+            log.exception("%s: a teardown function failed (%r)", self._memoized.name, error)
+        return loaded
+
+
+def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
+    """The function that users get: awaited, with ``sync``, the verbs and their a-twins.
+
+    ``site_of`` gives the site of a call, None where the cache is switched off.
+    """
+
+    @functools.wraps(memoized.function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await _acall(memoized, site_of(), args, kwargs)
+
+    def sync(*args: Any, **kwargs: Any) -> Any:
+        return _call(memoized, site_of(), args, kwargs)
+
+    def peek(*args: Any, **kwargs: Any) -> Entry | None:
+        site = site_of()
+        return None if site is None else site.store.peek(memoized.key(args, kwargs))
+
+    def refresh(*args: Any, **kwargs: Any) -> Any:
+        site = site_of()
+        if site is None:
+            return None
+        load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
+        return _wait(memoized, site, load, force=True)
+
+    async def arefresh(*args: Any, **kwargs: Any) -> Any:
+        site = site_of()
+        if site is None:
+            return None
+        load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
+        return await _await(memoized, site, load, force=True)
+
+    def invalidate(*args: Any, **kwargs: Any) -> None:
+        site = site_of()
+        if site is not None and not site.engine.closed:
+            runtime = site.engine.runtime
+            runtime.refuse_on_loop(f"await {memoized.name}.ainvalidate(...)")
+            clean = site.engine.purge_call(memoized.key(args, kwargs))
+            runtime.call(clean, "aswr purge", "ainvalidate(...)", VERB_LIMIT)
+
+    async def ainvalidate(*args: Any, **kwargs: Any) -> None:
+        site = site_of()
+        if site is not None and not site.engine.closed:
+            clean = site.engine.purge_call(memoized.key(args, kwargs))
+            await asyncio.wrap_future(site.engine.runtime.submit(clean, "aswr purge"))
+
+    for verb in (sync, peek, refresh, arefresh, invalidate, ainvalidate):
+        setattr(call, verb.__name__, verb)
+    return call
+
+
+def _call(
+    memoized: Memoized, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    if site is None:
+        return _run(memoized, args, kwargs)
+    value, load = memoized.begin(site, args, kwargs)
+    if load is None:
+        return value
+    if site.engine.closed:
+        return _run(memoized, args, kwargs)
+    return _wait(memoized, site, load)
+
+
+async def _acall(
+    memoized: Memoized, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    if site is None:
+        return await _arun(memoized, args, kwargs)
+    value, load = memoized.begin(site, args, kwargs)
+    if load is None:
+        return value
+    if site.engine.closed:
+        return await _arun(memoized, args, kwargs)
+    return await _await(memoized, site, load)
+
+
+def _wait(memoized: Memoized, site: Site, load: Load, force: bool = False) -> Any:
+    engine = site.engine
+    engine.runtime.refuse_on_loop(f"await {memoized.name}(...)")
+    waiter = engine.enlist(load, force=force)
+    patience = None if waiter.parent else engine.patience(load.times, load.key)
+    return memoized.finish(site, load, engine.wait(waiter, patience, f"await {memoized.name}(...)"))
+
+
+async def _await(memoized: Memoized, site: Site, load: Load, force: bool = False) -> Any:
+    engine = site.engine
+    waiter = engine.enlist(load, force=force)
+    patience = None if waiter.parent else engine.patience(load.times, load.key)
+    return memoized.finish(site, load, await engine.await_(waiter, patience))
+
+
+def _run(memoized: Memoized, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The function itself: the cache is off or closed."""
+    function = memoized.function
+    return (async_to_sync(function) if memoized.is_async else function)(*args, **kwargs)
+
+
+async def _arun(memoized: Memoized, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if memoized.is_async:
+        return await memoized.function(*args, **kwargs)
+    return await asyncio.to_thread(memoized.function, *args, **kwargs)

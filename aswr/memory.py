@@ -1,0 +1,377 @@
+"""The embedded default backend: an aiocache cache that is bounded in bytes and resists scans.
+
+Owns the entries of one process and the decision which of them leave when the room runs out.
+``peek``, ``used``, ``keys``, ``len`` and the counters are for any thread; everything that writes
+(``put``, ``discard`` and all of aiocache's coroutines) is for one thread, that of aswr's loop.
+Imports the standard library and aiocache, nothing of aswr, and never a lock, a thread or a timer.
+
+The algorithm is S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache
+eviction", SOSP 2023), measured in bytes because web pages are not of one size:
+
+    put ──┬──► small, 10% ──┬── read since? ──► main, 90% ──┬── read since? ──► main, freq - 1
+          │                 └── no: gone, its hash ─► ghost └── no: gone
+          └──► main, if ghost knows the hash
+
+Most keys that arrive are never asked for again, so a new one has only the small queue to prove
+itself: a crawler that walks a million URLs turns over a tenth of the room and leaves the rest
+alone. A key that comes back soon after it was dropped is found in the ghost, and goes straight to
+main. In main a node that was read (``freq``, 0 to 3) goes round once more for each count. A hit
+moves nothing: it writes two fields of its own node. ``tests/benchmarks/eviction.py`` compares: with
+Zipf(0.9) it finds as much as W-TinyLFU, and a quarter to a half of the misses LRU adds in a scan
+never happen. W-TinyLFU would need a sketch that every reader updates, and LRU moves a node on
+every hit; both mean a lock, or a buffer to be drained.
+
+The ghost is an array of hashes, indexed by their low bits. A new hash overwrites the old one, which
+ages it at random instead of in order; measured, that costs 0.1% of the hits, and it takes 8 to 16
+bytes per entry where an ordered set takes 150. An equal hash of another key merely puts that key
+into main. When the number of entries leaves its range it starts anew, empty: that is rare, and the
+price is a scan's worth of patience, not an answer.
+
+Two things keep a single ``put`` short. After 64 spared nodes the next is evicted although it was
+read, so neither a million hot entries nor readers that bump faster than we look can hold it up. A
+discarded node stays in its queue as an empty tombstone (``size`` 0), and the queues are swept when
+a quarter of them is dead, so put and discard in turn do not grow them.
+
+Why readers need no lock: there is one writer, and each of its steps is one that a reader may see.
+``dict.get`` is atomic (one C call under the GIL; a per-dict lock without it); a key whose
+``__eq__`` is Python code is looked up again by CPython if the dict changed meanwhile. What it
+returns is a node, and **a node belongs to one key for ever**: it is never taken for another, so
+whoever holds one that was just evicted reads the last value of the right key. Attribute stores are
+single pointer writes. A replace writes the value before the deadline and readers read them in the
+other order, so no value is seen under a deadline later than its own. A discard empties the node: a
+reader in between gets None, a miss. ``freq`` and ``used`` are plain read-modify-writes and may lose
+an update; one read is not counted, that is all. Nothing here outlives a fork badly: no lock is held.
+"""
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from sys import getsizeof
+from typing import Any
+
+from aiocache.base import BaseCache
+from aiocache.serializers import NullSerializer
+
+ENTRY_OVERHEAD = 245
+_SPARED = 64  # candidates a single eviction passes over before it takes one that was read
+_DIGEST = 2**30 - 1  # as much of a hash as the ghost keeps: one digit of a Python int
+
+
+def entry_bytes(key: Hashable, size: int) -> int:
+    """What an entry counts for: its value's ``size``, its key, and what the cache adds. In bytes.
+
+    A key counts with its text, a tuple with all its parts, as if nobody shared them.
+    """
+    return size + ENTRY_OVERHEAD + _key_bytes(key)
+
+
+def _key_bytes(key: object) -> int:  # sys.getsizeof would take 0.2 µs per part
+    if not isinstance(key, tuple):
+        return 56 + len(key) if isinstance(key, (str, bytes)) else 32
+    total = 64 + 8 * len(key)
+    for part in key:
+        if part:  # "", 0, () and None are there anyway
+            total += 56 + len(part) if isinstance(part, str) else _key_bytes(part)
+    return total
+
+
+class _Node:
+    __slots__ = ("deadline", "freq", "key", "main", "size", "used", "value")
+
+    def __init__(self, key: Hashable, value: object, size: int, deadline: float | None) -> None:
+        self.key = key
+        self.value = value
+        self.size = size  # as counted, key and overhead included; 0: a tombstone
+        self.deadline = deadline
+        self.main = False
+        self.freq = 0
+        self.used = False
+
+
+class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
+    """A cache of at most ``max_bytes``, readable from any thread without waiting.
+
+    ``clock`` gives the time in seconds to which deadlines are compared. ``on_evict`` is called on
+    the loop thread with each key that had to make room, when the ``put`` that needed it is done;
+    not for what is replaced, discarded, expired or cleared. Everything else is aiocache's, with
+    ``timeout=None`` and ``NullSerializer`` by default (a timeout costs 17 µs per call). Its
+    coroutines estimate sizes with ``sys.getsizeof``, which sees a container, not its contents.
+
+    To be read by anyone and written by nobody else: ``bytes`` (in use), ``max_bytes``,
+    ``evictions`` (a count). Entries past their deadline count until evicted, replaced or noticed.
+    """
+
+    NAME = "aswr"
+
+    def __init__(
+        self,
+        max_bytes: int = 64 * 2**20,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_evict: Callable[[Hashable], None] | None = None,
+        serializer: Any = None,
+        timeout: float | None = None,
+        **aiocache_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            serializer=serializer or NullSerializer(), timeout=timeout, **aiocache_kwargs
+        )
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes must not be negative, got {max_bytes!r}; 0 stores nothing")
+        self.max_bytes = max_bytes
+        self.evictions = 0
+        self._clock = clock
+        self._on_evict = on_evict
+        self._small_share = max_bytes // 10
+        self._goal = max_bytes - (max_bytes >> 10)  # a put that must evict leaves room for others
+        self._largest = self._goal - self._small_share
+        self._reset()
+
+    def _reset(self) -> None:
+        # The state, all of it written by the loop thread; other threads read only _nodes.
+        self._nodes: dict[Hashable, _Node] = {}
+        self._small: deque[_Node] = deque()
+        self._main: deque[_Node] = deque()
+        self._ghost = array("i", [-1])  # 30 bits of a hash, found by its low bits
+        self._mask = 0  # len(_ghost) - 1
+        self.bytes = 0
+        self._small_bytes = 0
+        self._dead = 0  # tombstones in both queues
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __repr__(self) -> str:
+        return (
+            f"<MemoryCache {len(self)} entries, {self.bytes} of {self.max_bytes} bytes, "
+            f"{self.evictions} evictions>"
+        )
+
+    def keys(self) -> list[Hashable]:
+        """A snapshot of the keys, in no promised order. Any thread."""
+        return list(self._nodes)
+
+    def peek(self, key: Hashable) -> object | None:
+        """The value under ``key``, or None; counts as a use. Any thread, never waits."""
+        node = self._nodes.get(key)
+        if node is None or (node.deadline is not None and node.deadline <= self._clock()):
+            return None
+        freq = node.freq
+        if freq < 3:
+            node.freq = freq + 1
+        node.used = True
+        return node.value
+
+    def used(self, key: Hashable) -> bool:
+        """Whether ``key`` was peeked since it was last put. Any thread, never waits."""
+        node = self._nodes.get(key)
+        return node is not None and node.used
+
+    def put(
+        self, key: Hashable, value: object, size: int, *, deadline: float | None = None
+    ) -> bool:
+        """Insert or replace ``key``, evicting what must go. Loop thread only.
+
+        ``size`` is the value's own bytes; the key and the cache's own share are added to it. From
+        ``deadline`` (in the clock's seconds) on, the key reads as absent. False if the value takes
+        more than nine tenths of ``max_bytes``: then it is not kept, nor is the one it replaces.
+        """
+        cost = size + ENTRY_OVERHEAD + _key_bytes(key)
+        if cost > self._largest:
+            self.discard(key)
+            return False
+        node = self._nodes.get(key)
+        if node is not None:
+            return self._replace(node, value, cost, deadline)
+        victims = self._make_room(cost) if self.bytes + cost > self.max_bytes else None
+        self._nodes[key] = node = _Node(key, value, cost, deadline)
+        self.bytes += cost
+        digest = hash(key) & _DIGEST
+        if self._ghost[digest & self._mask] == digest:
+            self._ghost[digest & self._mask] = -1
+            node.main = True
+            self._main.append(node)
+        else:
+            self._small.append(node)
+            self._small_bytes += cost
+        if victims:
+            self._report(victims)
+        return True
+
+    def discard(self, key: Hashable) -> bool:
+        """Drop ``key``; whether it was there. Loop thread only."""
+        node = self._nodes.get(key)
+        if node is None:
+            return False
+        del self._nodes[key]
+        self.bytes -= node.size
+        if not node.main:
+            self._small_bytes -= node.size
+        node.size, node.key, node.value = 0, None, None
+        self._dead += 1
+        if self._dead * 4 > len(self._nodes) + 64:
+            self._sweep()
+        return True
+
+    def _replace(self, node: _Node, value: object, cost: int, deadline: float | None) -> bool:
+        growth = cost - node.size
+        victims = self._make_room(growth, node) if self.bytes + growth > self.max_bytes else None
+        node.value = value  # before the deadline: readers look in the other order
+        node.deadline = deadline
+        node.used = False
+        node.size = cost
+        self.bytes += growth
+        if not node.main:
+            self._small_bytes += growth
+        if victims:
+            self._report(victims)
+        return True
+
+    def _make_room(self, growth: int, keep: _Node | None = None) -> list[Hashable]:
+        """Evict until ``growth`` more bytes fit, never ``keep``; returns the keys that left.
+
+        A live node is always found: what is asked for takes at most nine tenths, so with the small
+        queue inside its share and nothing else in main there is room already.
+        """
+        victims: list[Hashable] = []
+        spared = 0
+        while self.bytes + growth > self._goal:
+            over = self._small_bytes > self._small_share
+            node = (self._small if over else self._main).popleft()
+            if not node.size:
+                self._dead -= 1
+            elif node is keep or (node.freq and spared < _SPARED):
+                spared += 1
+                self._spare(node)
+            else:
+                spared = 0
+                key = node.key
+                del self._nodes[key]
+                self.bytes -= node.size
+                victims.append(key)
+                if over:
+                    self._small_bytes -= node.size
+                    digest = hash(key) & _DIGEST
+                    self._ghost[digest & self._mask] = digest
+        return victims
+
+    def _report(self, victims: list[Hashable]) -> None:
+        self.evictions += len(victims)
+        slots = self._mask + 1
+        if not slots >> 2 <= len(self._nodes) <= slots:
+            self._mask = (1 << len(self._nodes).bit_length()) - 1
+            self._ghost = array("i", [-1]) * (self._mask + 1)
+        if self._on_evict is not None:
+            for key in victims:
+                self._on_evict(key)
+
+    def _spare(self, node: _Node) -> None:
+        if node.main:
+            node.freq = max(node.freq - 1, 0)
+        else:
+            node.main = True
+            node.freq = 0
+            self._small_bytes -= node.size
+        self._main.append(node)
+
+    def _sweep(self) -> None:
+        self._small = deque(node for node in self._small if node.size)
+        self._main = deque(node for node in self._main if node.size)
+        self._dead = 0
+
+    # What aiocache.base.BaseCache asks of a backend. `async def`: loop thread only. It also passes
+    # `encoding` and `_conn`, which mean nothing here.
+
+    def _live(self, key: Hashable) -> _Node | None:
+        node = self._nodes.get(key)
+        if node is not None and node.deadline is not None and node.deadline <= self._clock():
+            self.discard(key)
+            return None
+        return node
+
+    def _store(self, key: Hashable, value: object, ttl: float | None) -> bool:
+        return self.put(key, value, getsizeof(value), deadline=self._deadline(ttl))
+
+    def _deadline(self, ttl: float | None) -> float | None:
+        return self._clock() + ttl if ttl else None
+
+    async def _get(self, key: Hashable, **_: object) -> Any:
+        return self.peek(key)
+
+    _gets = _get  # the token of a compare-and-set is the value itself
+
+    async def _multi_get(self, keys: Iterable[Hashable], **_: object) -> list[Any]:
+        return [self.peek(key) for key in keys]
+
+    async def _set(
+        self,
+        key: Hashable,
+        value: object,
+        ttl: float | None = None,
+        _cas_token: object = None,
+        **_: object,
+    ) -> bool | int:
+        if _cas_token is not None and _cas_token != self.peek(key):
+            return 0
+        return self._store(key, value, ttl)
+
+    async def _multi_set(
+        self, pairs: Iterable[tuple[Hashable, object]], ttl: float | None = None, **_: object
+    ) -> bool:
+        return min([self._store(key, value, ttl) for key, value in pairs], default=True)
+
+    async def _add(
+        self, key: Hashable, value: object, ttl: float | None = None, **_: object
+    ) -> bool:
+        if self._live(key) is not None:
+            raise ValueError(f"Key {key} already exists, use .set to update the value")
+        return self._store(key, value, ttl)
+
+    async def _exists(self, key: Hashable, **_: object) -> bool:
+        return self._live(key) is not None
+
+    async def _increment(self, key: Hashable, delta: int, **_: object) -> int:
+        node = self._live(key)
+        if node is None:
+            self._store(key, delta, None)
+            return delta
+        try:
+            value = int(node.value) + delta  # type: ignore[call-overload]
+        except ValueError:
+            raise TypeError("Value is not an integer") from None
+        self.put(key, value, getsizeof(value), deadline=node.deadline)
+        return int(value)
+
+    async def _expire(self, key: Hashable, ttl: float, **_: object) -> bool:
+        node = self._live(key)
+        if node is not None:
+            node.deadline = self._deadline(ttl)
+        return node is not None
+
+    async def _delete(self, key: Hashable, **_: object) -> int:
+        return int(self._live(key) is not None and self.discard(key))
+
+    async def _clear(self, namespace: str | None = None, **_: object) -> bool:
+        """Drop the given namespace, else the cache's own, else everything."""
+        prefix = self.namespace if namespace is None else namespace
+        if not prefix:
+            self._reset()
+            return True
+        for key in self.keys():
+            if isinstance(key, str) and key.startswith(prefix):
+                self.discard(key)
+        return True
+
+    async def _raw(self, command: str, *args: Any, **_: object) -> Any:
+        if command not in ("get", "peek", "used", "put", "discard", "keys"):
+            raise ValueError(f"no raw command {command!r}: get, peek, used, put, discard, keys")
+        return getattr(self, "peek" if command == "get" else command)(*args)
+
+    async def _redlock_release(self, key: Hashable, value: object) -> int:
+        return int(self.peek(key) == value and self.discard(key))
+
+    @classmethod
+    def parse_uri_path(cls, path: str) -> dict[str, object]:
+        """No options in the path of a URL; called by ``aiocache.Cache.from_url``."""
+        return {}

@@ -1,0 +1,184 @@
+"""What may be done with an entry now: the verdict table, deadlines, back-off.
+
+Pure: values and a ``now`` in, values out. No async, no threads, no clock, no randomness, no I/O;
+imports nothing of aswr.
+
+    stored ────────── fresh ──────────┬─ stale-while-revalidate ─┬─ stale-if-error ─┬─ gone
+                              fresh_until                  stale_until         error_until
+
+``timeout`` and ``refresh_margin`` in RFC 5861's words: max-age is ``timeout - refresh_margin``,
+stale-while-revalidate is ``refresh_margin``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+RETRY_FIRST = 1.0
+RETRY_MOST = 60.0
+AUTOMATIC_ROOM = 2.0  # an automatic margin fits this many load times
+AUTOMATIC_SHARE = 0.25  # and is at least this share of the timeout, so that a request falls in it
+
+
+class Verdict(Enum):
+    """What an entry is worth to a request (RFC 9111 §4.2, RFC 5861)."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    MISS = "miss"
+    PASS = "pass"
+
+
+class Window(Enum):
+    """Where ``now`` lies on an entry's time line."""
+
+    NONE = "none"
+    FRESH = "fresh"
+    MARGIN = "margin"
+    ERROR = "error"
+    GONE = "gone"
+    PASSING = "passing"
+
+
+class Trouble(Enum):
+    """What the last load of the key came to."""
+
+    NONE = "none"
+    HELD = "held"  # failed, and the next try is not due yet
+    DUE = "due"  # failed, and the next try is due
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Serve the stored answer? Start a load? Must the caller wait for it?"""
+
+    verdict: Verdict
+    serve: bool
+    load: bool
+    wait: bool
+
+
+_FRESH = Decision(Verdict.FRESH, serve=True, load=False, wait=False)
+_STALE = Decision(Verdict.STALE, serve=True, load=True, wait=False)
+_HELD = Decision(Verdict.STALE, serve=True, load=False, wait=False)
+_MISS = Decision(Verdict.MISS, serve=False, load=True, wait=True)
+_PASS = Decision(Verdict.PASS, serve=False, load=False, wait=False)
+
+TABLE: Mapping[tuple[Window, Trouble], Decision] = {
+    (Window.NONE, Trouble.NONE): _MISS,
+    (Window.NONE, Trouble.HELD): _MISS,
+    (Window.NONE, Trouble.DUE): _MISS,
+    (Window.FRESH, Trouble.NONE): _FRESH,
+    (Window.FRESH, Trouble.HELD): _FRESH,
+    (Window.FRESH, Trouble.DUE): _FRESH,
+    (Window.MARGIN, Trouble.NONE): _STALE,
+    (Window.MARGIN, Trouble.HELD): _HELD,
+    (Window.MARGIN, Trouble.DUE): _STALE,
+    (Window.ERROR, Trouble.NONE): _MISS,
+    (Window.ERROR, Trouble.HELD): _HELD,
+    (Window.ERROR, Trouble.DUE): _STALE,
+    (Window.GONE, Trouble.NONE): _MISS,
+    (Window.GONE, Trouble.HELD): _MISS,
+    (Window.GONE, Trouble.DUE): _MISS,
+    (Window.PASSING, Trouble.NONE): _PASS,
+    (Window.PASSING, Trouble.HELD): _PASS,
+    (Window.PASSING, Trouble.DUE): _PASS,
+}
+
+
+class Dated(Protocol):
+    """What the table needs to know of an entry: absolute deadlines, in the clock's seconds."""
+
+    @property
+    def fresh_until(self) -> float: ...
+    @property
+    def stale_until(self) -> float: ...
+    @property
+    def error_until(self) -> float: ...
+    @property
+    def passing(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The ends of an entry's three windows, in the clock's seconds."""
+
+    fresh_until: float
+    stale_until: float
+    error_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The time options of one decorator, validated, in seconds. ``None`` means: no limit."""
+
+    timeout: float
+    refresh_margin: float | None = None
+    stale_if_error: float = 0.0
+    jitter: float = 0.0
+    soft_timeout: float | None = None
+    load_timeout: float | None = None
+    wait_timeout: float = 25.0
+
+    def margin(self, cost: float) -> float:
+        """The length of the stale window, in seconds, for a load that took ``cost`` seconds."""
+        if self.refresh_margin is not None:
+            return self.refresh_margin
+        wanted = max(AUTOMATIC_ROOM * cost, AUTOMATIC_SHARE * self.timeout)
+        return min(wanted, self.timeout / 2)
+
+    def deadlines(
+        self, now: float, cost: float, draw: float, lifetime: float | None = None
+    ) -> Deadlines:
+        """When an entry stored at ``now`` ends its windows.
+
+        ``draw`` in [0, 1) is the random share of ``jitter`` to take off; ``lifetime`` replaces
+        ``timeout`` (``statuses=``), the margin then shrinks in proportion.
+        """
+        scale = (1.0 - self.jitter * draw) * (1.0 if lifetime is None else lifetime / self.timeout)
+        stale_until = now + self.timeout * scale
+        return Deadlines(
+            fresh_until=stale_until - self.margin(cost) * scale,
+            stale_until=stale_until,
+            error_until=stale_until + self.stale_if_error,
+        )
+
+
+def window(entry: Dated | None, now: float) -> Window:
+    """Where ``now`` lies on the entry's time line; a deadline itself is already past."""
+    if entry is None:
+        return Window.NONE
+    if entry.passing:
+        return Window.PASSING if now < entry.stale_until else Window.NONE
+    if now < entry.fresh_until:
+        return Window.FRESH
+    if now < entry.stale_until:
+        return Window.MARGIN
+    return Window.ERROR if now < entry.error_until else Window.GONE
+
+
+def decide(entry: Dated | None, now: float, retry_at: float | None = None) -> Decision:
+    """The verdict on ``entry`` at ``now``.
+
+    ``retry_at`` is when the next try is due after a failed load, ``None`` after a good one.
+    """
+    if retry_at is None:
+        trouble = Trouble.NONE
+    else:
+        trouble = Trouble.DUE if now >= retry_at else Trouble.HELD
+    return TABLE[window(entry, now), trouble]
+
+
+def covers(entry: Dated | None, now: float) -> bool:
+    """May ``entry`` stand in for a load that failed or outlasts the caller's patience?
+
+    RFC 5861 §4: until ``stale_if_error`` has passed.
+    """
+    return window(entry, now) in (Window.FRESH, Window.MARGIN, Window.ERROR)
+
+
+def backoff(failures: int, timeout: float) -> float:
+    """Seconds to hold back the next try after the ``failures``-th failed load in a row."""
+    most = max(RETRY_FIRST, min(RETRY_MOST, timeout))
+    return min(most, RETRY_FIRST * 2.0 ** min(failures - 1, 30))

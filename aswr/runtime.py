@@ -1,0 +1,303 @@
+"""The loop thread: one per process, owner of all asyncio state.
+
+Owns the event loop, the executor for synchronous code and the watchdog. Starts lazily, at first
+use and after fork, with a handshake; nothing starts at import. Any thread may call `current`,
+`post`, `submit` and `on_loop`; everything else runs on the loop. Must not know Flask, entries or
+keys.
+
+A fork copies the record of a thread but not the thread: the child *forgets* the runtime and makes
+its own. It must not close the inherited loop, whose epoll it shares with its parent.
+"""
+
+import asyncio
+import atexit
+import contextvars
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from asgiref.sync import ThreadSensitiveContext
+
+from .executor import DaemonExecutor
+from .watchdog import Watchdog
+
+log = logging.getLogger("aswr.runtime")
+T = TypeVar("T")
+
+START_LIMIT = 5.0  # seconds that the new thread has to answer
+DEFAULT_WORKERS = min(32, (os.cpu_count() or 1) * 5)
+
+
+class Drained(Protocol):
+    """Who uses the runtime and wants to be drained before the process ends."""
+
+    def close(self, timeout: float | None = None) -> None: ...
+    def forget(self) -> None: ...  # in a forked child: drop what belongs to the parent's thread
+
+
+class Runtime:
+    """The loop thread of this process. Made by `current`, never directly."""
+
+    def __init__(self, workers: int) -> None:
+        refuse_where_threads_do_not_run()
+        self.loop = asyncio.new_event_loop()
+        self.executor = DaemonExecutor(workers)
+        self.loop.set_default_executor(self.executor)
+        self.tasks: set[asyncio.Task[Any]] = set()  # every task of ours; changed on the loop only
+        self._stopping = False
+        self._ready: Future[int] = Future()
+        self._thread = threading.Thread(target=self._main, name="aswr-loop", daemon=True)
+        self._thread.start()
+        try:
+            self.ident = self._ready.result(START_LIMIT)
+        except TimeoutError:
+            self._stopping = True
+            raise RuntimeError(
+                f"aswr's loop thread did not answer within {START_LIMIT:.0f} s: threads do not run "
+                "in this process. Under uWSGI set 'enable-threads = true' (and 'lazy-apps = true')."
+            ) from None
+        self._watchdog = Watchdog(self.ident, self.post, lambda: bool(self.tasks))
+        self._watchdog.start()
+
+    @property
+    def alive(self) -> bool:
+        """Does the loop thread run?"""
+        return self._thread.is_alive() and not self._stopping
+
+    def on_loop(self) -> bool:
+        """Is the calling thread the loop's own?"""
+        return threading.get_ident() == self.ident
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call ``callback`` on the loop, soon, in an empty context. Any thread; never waits."""
+        self.loop.call_soon_threadsafe(callback, *args, context=contextvars.Context())
+
+    def task(
+        self, coroutine: Coroutine[Any, Any, T], name: str, context: contextvars.Context
+    ) -> asyncio.Task[T]:
+        """A tracked task; on the loop only."""
+        task = self.loop.create_task(coroutine, name=name, context=context)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def submit(
+        self,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        name: str,
+        context: contextvars.Context | None = None,
+    ) -> Future[T]:
+        """Run a coroutine as a tracked task; the Future ends with it. Any thread.
+
+        Cancelling the Future does not cancel the task: who leaves takes nothing with him.
+        """
+        result: Future[T] = Future()
+
+        def begin() -> None:
+            task = self.task(make(), name, context or contextvars.Context())
+            task.add_done_callback(lambda done: _hand_over(done, result))
+
+        self.post(begin)
+        return result
+
+    def call(
+        self, make: Callable[[], Coroutine[Any, Any, T]], name: str, twin: str, timeout: float
+    ) -> T:
+        """Run a coroutine on the loop and wait for it, from synchronous code.
+
+        Raises `RuntimeError` on the loop's own thread, which would wait for itself; ``twin`` is
+        what to write there instead.
+        """
+        self.refuse_on_loop(twin)
+        with self.executor.blocking():
+            return self.submit(make, name).result(timeout)
+
+    def refuse_on_loop(self, twin: str) -> None:
+        """Raise `RuntimeError` where waiting would make the loop wait for itself."""
+        if self.on_loop():
+            raise RuntimeError(
+                "this call blocks, and on aswr's own event loop it would wait for itself; "
+                f"in async code write {twin}"
+            )
+
+    async def work(self, call: Callable[[], T]) -> T:
+        """Run synchronous code on an executor thread.
+
+        A cancelled caller leaves; the call goes on, since a thread cannot be stopped.
+        """
+        return await asyncio.shield(self.loop.run_in_executor(self.executor, call))
+
+    def end(self) -> None:
+        """Cancel what is left and end the loop thread, without waiting for it; idempotent."""
+        if not self._stopping:
+            self._stopping = True
+            self._watchdog.stop()
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.executor.shutdown(wait=False)
+
+    def stop(self) -> None:
+        """`end`, and wait for the thread. Not on the loop."""
+        self.end()
+        self._thread.join(START_LIMIT)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(self._ready.set_result, threading.get_ident())
+        while not self._stopping:
+            try:
+                self.loop.run_forever()
+            except BaseException as error:  # SystemExit out of a task of the user's own
+                log.error("%r ended in aswr's event loop; the loop goes on", error, exc_info=error)
+        try:
+            self.loop.run_until_complete(self._leave())
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        except BaseException as error:
+            log.debug("while closing the loop: %r", error)
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    async def _leave(self) -> None:
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=1.0)
+
+
+def _hand_over(done: "asyncio.Task[T]", result: "Future[T]") -> None:
+    if result.done() or not result.set_running_or_notify_cancel():
+        if not done.cancelled():
+            done.exception()
+    elif done.cancelled():
+        result.set_exception(RuntimeError("the work was cancelled: aswr is closing"))
+    elif (error := done.exception()) is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(done.result())
+
+
+class thread_sensitive:
+    """``async with thread_sensitive():`` gives asgiref's ``sync_to_async`` a thread of its own.
+
+    Each load has one, a daemon, made when it is first needed: asgiref's default is one non-daemon
+    thread for the whole process, or a deadlock.
+    """
+
+    async def __aenter__(self) -> None:
+        self._executor = DaemonExecutor(1, "aswr-sensitive")
+        self._context = ThreadSensitiveContext(executor=self._executor)
+        await self._context.__aenter__()  # type: ignore[no-untyped-call]
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self._context.__aexit__(*exc_info)  # type: ignore[no-untyped-call]
+        self._executor.shutdown(wait=False)
+
+
+def refuse_where_threads_do_not_run() -> None:
+    """Raise `RuntimeError`, with the cure, under gevent or eventlet patching and bare uWSGI."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        _refuse("gevent")
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        _refuse("eventlet")
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and not uwsgi.opt.get("enable-threads"):
+        raise RuntimeError(
+            "aswr needs threads, and this uWSGI runs without them: set 'enable-threads = true'."
+        )
+
+
+def _refuse(patched_by: str) -> None:
+    raise RuntimeError(
+        f"aswr needs real threads, but {patched_by} has replaced them in this process (its loop "
+        "thread would be a greenlet, and every request would hang). Run the app with threads "
+        "instead: gunicorn --worker-class gthread --threads 8"
+    )
+
+
+# State of the process: the runtime and who uses it. Guarded by _lock; a fork replaces them.
+_lock = threading.Lock()
+_current: Runtime | None = None
+_users: "weakref.WeakSet[Drained]" = weakref.WeakSet()
+_registered = False
+_forgotten: list[Runtime] = []  # kept: collecting an inherited loop would touch its parent's
+
+
+def current(user: Drained, workers: int = DEFAULT_WORKERS) -> Runtime:
+    """The runtime of this process, started if need be, with ``user`` among its users.
+
+    Raises `RuntimeError`, with the cure, where threads do not run.
+    """
+    global _current, _registered
+    with _lock:
+        if _current is None or not _current.alive:
+            _current = Runtime(workers)
+        if not _registered:
+            atexit.register(_drain)
+            _registered = True
+        _users.add(user)
+        return _current
+
+
+def release(user: Drained) -> None:
+    """``user`` is closed; the last one ends the loop thread."""
+    global _current
+    with _lock:
+        _users.discard(user)
+        last = _current if not _users else None
+        if last is not None:
+            _current = None
+    if last is not None:
+        last.stop()
+
+
+def abandon(user: Drained) -> None:
+    """``user`` was forgotten without `release`; as `release`, but waits for nothing."""
+    global _current
+    with _lock:
+        _users.discard(user)
+        last = _current if not _users else None
+        if last is not None:
+            _current = None
+    if last is not None:
+        last.end()
+
+
+def when(ready: Callable[[], bool], action: Callable[[], None], limit: float) -> None:
+    """Call ``action``, on a thread, once ``ready()``, if that is within ``limit`` seconds."""
+
+    def watch() -> None:
+        until = time.monotonic() + limit
+        while not ready():
+            if time.monotonic() > until:
+                return
+            time.sleep(0.05)
+        action()
+
+    threading.Thread(target=watch, name="aswr-start", daemon=True).start()
+
+
+def _drain() -> None:
+    for user in list(_users):
+        user.close()
+
+
+def _forget() -> None:
+    global _lock, _current, _users
+    users = list(_users)
+    if _current is not None:
+        _forgotten.append(_current)
+    _lock, _current, _users = threading.Lock(), None, weakref.WeakSet()
+    for user in users:
+        user.forget()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,263 @@
+"""Where entries live: bounded memory in front, an aiocache backend behind where one is given.
+
+Owns the memory, the purge stamps, the index from paths to keys, and the backend client. Any thread
+may `peek` and `purge`; everything else runs on the loop. The only module (with `memory`) that
+speaks to aiocache: bytes in, bytes out, and whatever goes wrong there reads as absent and is
+counted. Must not know Flask.
+"""
+
+import asyncio
+import copy
+import itertools
+import logging
+import math
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from functools import partial
+from typing import Any
+
+from aiocache.base import BaseCache
+from aiocache.serializers import NullSerializer
+from msgspec.structs import replace
+
+from . import codec
+from .codec import Entry
+from .keys import ViewKey, digest
+from .memory import MemoryCache
+
+log = logging.getLogger("aswr.store")
+
+BACKEND_LIMIT = 0.25  # seconds; aiocache's own default of 5 would be paid by visitors
+MOST_STAMPS = 10_000
+
+
+class Stamps:
+    """Purges as sequence numbers, compared when an entry is read.
+
+    An entry whose load began (``born``) before a stamp that concerns it is dead, wherever it is,
+    and so is the result of a load still in flight. Purging is one dictionary write, however many
+    entries it hits. Any thread; readers take no lock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._clock = clock
+        self.epoch = uuid.uuid4().hex  # numbers compare within one epoch only
+        self.purged_at = -math.inf  # when anything was last purged, for entries of other epochs
+        self.floor = 0  # everything born before it is dead
+        self.tags: dict[str, int] = {}
+        self.keys: dict[Hashable, int] = {}  # of paths, URLs and calls; pruned once swept
+
+    def tick(self) -> int:
+        """The next sequence number; unique and increasing over all threads."""
+        return next(self._numbers)
+
+    def purge_tags(self, tags: Iterable[str]) -> None:
+        with self._lock:
+            for tag in tags:
+                self.tags[tag] = self.tick()
+            self._purged(self.tags)
+
+    def purge_key(self, name: Hashable) -> int:
+        with self._lock:
+            number = self.keys[name] = self.tick()
+            self._purged(self.keys)
+            return number
+
+    def purge_all(self) -> None:
+        with self._lock:
+            self.floor = self.tick()
+            self.tags.clear()
+            self._purged(self.keys)
+            self.keys.clear()
+
+    def prune(self, name: Hashable, number: int) -> None:
+        """Forget a stamp whose entries are swept, unless it was purged again since."""
+        with self._lock:
+            if self.keys.get(name) == number:
+                del self.keys[name]
+
+    def latest(self, key: Hashable, tags: Iterable[str]) -> int:
+        """The newest stamp that concerns an entry of ``key`` with ``tags``."""
+        found = self.floor
+        for name in names_of(key) if self.keys else ():
+            found = max(found, self.keys.get(name, 0))
+        for tag in tags if self.tags else ():
+            found = max(found, self.tags.get(tag, 0))
+        return found
+
+    def _purged(self, stamps: dict[Any, int]) -> None:
+        self.purged_at = self._clock()
+        # Too many to remember one by one: everything stored so far counts as purged. Costs
+        # loads, never a stale answer.
+        if len(stamps) > MOST_STAMPS:
+            self.floor = self.tick()
+            stamps.clear()
+
+
+def names_of(key: Hashable) -> tuple[Hashable, ...]:
+    """The names under which a key can be purged: its path, its URL; a call's own key."""
+    if isinstance(key, ViewKey):
+        return (key.path, (key.path, key.query))
+    return (key,)
+
+
+class Store:
+    """The entries of one app.
+
+    ``backend`` is an aiocache cache object, a factory of one (called on the loop), or None.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        clock: Callable[[], float],
+        max_bytes: int,
+        backend: BaseCache | Callable[[], BaseCache] | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.stamps = Stamps(clock)
+        self.errors = 0
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._given = backend
+        self._backend: BaseCache | None = None
+        self._reachable = True
+        self.forget()
+
+    def forget(self) -> None:
+        """Start empty: in a forked child the parent may have been in the midst of a change."""
+        self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
+        self._paths: dict[str, set[ViewKey]] = {}
+        self._backend = None
+
+    def peek(self, key: Hashable) -> Entry | None:
+        """The entry of a key that no purge concerns; any thread, no lock, no await."""
+        entry: Any = self.memory.peek(key)
+        if entry is None or self.stamps.latest(key, entry.tags) > entry.born:
+            return None
+        return entry  # type: ignore[no-any-return]
+
+    def publish(self, key: Hashable, entry: Entry) -> bool:
+        """Put an entry in memory unless it is purged or older than what is there.
+
+        One assignment: readers see the old entry or the new one.
+        """
+        if self.stamps.latest(key, entry.tags) > entry.born:
+            return False
+        old: Any = self.memory.peek(key)
+        if old is not None and old.born > entry.born:
+            return False
+        if not self.memory.put(key, entry, entry.size):
+            return False
+        if isinstance(key, ViewKey):
+            self._paths.setdefault(key.path, set()).add(key)
+        return True
+
+    def discard(self, key: Hashable) -> None:
+        self.memory.discard(key)
+        self._unindex(key)
+
+    def variants(self, path: str, query: str | None = None) -> list[ViewKey]:
+        """The keys stored under a path, of every query or of the one given."""
+        keys = self._paths.get(path, ())
+        return [key for key in keys if query is None or key.query == query]
+
+    def used(self, key: Hashable) -> bool:
+        """Was the entry read since it was last published?"""
+        return self.memory.used(key)
+
+    def discard_all(self) -> None:
+        for key in list(self.memory.keys()):
+            self.discard(key)
+
+    def _unindex(self, key: Hashable) -> None:
+        if isinstance(key, ViewKey) and (keys := self._paths.get(key.path)) is not None:
+            keys.discard(key)
+            if not keys:
+                del self._paths[key.path]
+
+    # The backend. Every failure is a miss and a count; a change of state is one log line.
+
+    @property
+    def shared(self) -> bool:
+        """Is there a backend behind the memory?"""
+        return self._given is not None
+
+    async def fetch(self, key: Hashable, born: int) -> Entry | None:
+        """What the backend holds of a key; ``None`` for anything unknown, broken or purged.
+
+        ``born`` is given to an entry of another process, whose numbers say nothing here. Such a
+        one must be younger than whatever was purged here last: that may cost a load.
+        """
+        name = digest(self.namespace, key)
+        data = await self._ask(lambda cache: cache.get(name, timeout=BACKEND_LIMIT))
+        if data is None:
+            return None
+        entry, epoch = codec.decode(name, data)
+        if entry is None:
+            self.errors += 1
+            return None
+        if epoch == self.stamps.epoch:
+            return entry if self.stamps.latest(key, entry.tags) <= entry.born else None
+        return replace(entry, born=born) if entry.stored > self.stamps.purged_at else None
+
+    async def save(self, key: Hashable, entry: Entry) -> None:
+        """Give the backend an entry until its last deadline.
+
+        A result that the codec cannot carry stays in memory.
+        """
+        name = digest(self.namespace, key)
+        ttl = entry.error_until - self._clock()
+        try:
+            data = codec.encode(name, entry, self.stamps.epoch)
+        except codec.Uncarriable:
+            return
+        if ttl >= 0.001:
+            await self._ask(lambda cache: cache.set(name, data, ttl=ttl, timeout=BACKEND_LIMIT))
+
+    async def remove(self, keys: Iterable[Hashable]) -> None:
+        for key in keys:
+            await self._ask(partial(_delete, name=digest(self.namespace, key)))
+
+    async def close(self) -> None:
+        """Close the backend's connections, if it has any and was used."""
+        if self._backend is not None:
+            await self._ask(lambda cache: cache.close(timeout=BACKEND_LIMIT))
+            self._backend = None
+
+    async def _ask(self, what: Callable[[BaseCache], Coroutine[Any, Any, Any]]) -> Any:
+        try:
+            if self._backend is None:
+                self._backend = self._open()
+            answer = await what(self._backend)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
+            self.errors += 1
+            if self._reachable:
+                log.warning("the cache backend fails (%r); memory and loads carry on", error)
+            self._reachable = False
+            return None
+        if not self._reachable:
+            log.warning("the cache backend answers again")
+        self._reachable = True
+        return answer
+
+    def _open(self) -> BaseCache:
+        # A copy with a serializer of ours: the user's object may hold other data of other kinds.
+        given = self._given if isinstance(self._given, BaseCache) else self._given()  # type: ignore[misc]
+        cache = copy.copy(given)
+        cache.serializer = NullSerializer(encoding=None)
+        return cache
+
+
+def _delete(cache: BaseCache, name: str) -> Coroutine[Any, Any, Any]:
+    return cache.delete(name, timeout=BACKEND_LIMIT)  # type: ignore[no-any-return]
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
