@@ -393,7 +393,7 @@ class _Call:
         self._put(self._head, chunk, more=self._room != 0)
 
     def _finish(self) -> None:
-        if self._complete or self.exchange.left:
+        if self._complete:
             return
         if self._head is None:
             raise AssertionError("the WSGI application ended without start_response()")

@@ -4,19 +4,25 @@ Pure: no async, no threads, no clock. The envelope is MessagePack with a version
 unpickled. Bytes of another version, truncated or foreign, read as absent: `decode` gives ``None``.
 """
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import msgspec
 
 VERSION = 1
 _INTS = range(-(2**63), 2**64)
 
+# Checked where bytes are decoded: what a response refuses must not come out of a shared store.
+Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
+Field = Annotated[str, msgspec.Meta(pattern=r"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]  # RFC 9110 §5.1
+Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\0\r\n]*\Z")]  # RFC 9110 §5.5
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A finished HTTP answer: status code, header fields in order, body bytes."""
 
-    status: int
-    headers: tuple[tuple[str, str], ...]
+    status: Status
+    headers: tuple[tuple[Field, Text], ...]
     body: bytes
 
 
@@ -69,9 +75,12 @@ def pack(value: Any) -> bytes:
 
     Exactly None, bool, int (64 bits), float, str, bytes, and lists and str-keyed dicts of these.
     """
-    if not _carriable(value):
-        raise Uncarriable(f"a {type(value).__qualname__}")
-    return _encoder.encode(value)
+    try:
+        if _carriable(value):
+            return _encoder.encode(value)
+    except RecursionError:
+        raise Uncarriable(f"a {type(value).__qualname__} that is too deep") from None
+    raise Uncarriable(f"a {type(value).__qualname__}")
 
 
 def _carriable(value: Any) -> bool:
@@ -108,7 +117,10 @@ def encode(key: str, entry: Entry, epoch: str) -> bytes:
         entry.fresh_until, entry.stale_until, entry.error_until, entry.cost, entry.tags,
         entry.reads,
     )  # fmt: skip
-    return _encoder.encode(wire)
+    try:
+        return _encoder.encode(wire)
+    except ValueError as error:  # a lone surrogate in a tag or a header
+        raise Uncarriable(str(error)) from None
 
 
 def decode(key: str, data: object) -> tuple[Entry | None, str]:
@@ -120,7 +132,7 @@ def decode(key: str, data: object) -> tuple[Entry | None, str]:
         return None, ""
     try:
         wire = _decoder.decode(data)
-        if wire.version != VERSION or wire.key != key:
+        if wire.version != VERSION or wire.key != key or not _in_order(wire):
             return None, ""
         value = wire.answer if wire.answer is not None else msgspec.msgpack.decode(wire.plain)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError):
@@ -131,3 +143,10 @@ def decode(key: str, data: object) -> tuple[Entry | None, str]:
         cost=wire.cost, size=len(data), tags=wire.tags, reads=wire.reads,
     )  # fmt: skip
     return entry, wire.epoch
+
+
+def _in_order(wire: _Wire) -> bool:
+    """Are these times that `encode` may have written? Not a number is in no order."""
+    ends = wire.fresh_until, wire.stale_until, wire.error_until
+    in_order = wire.stored <= ends[0] <= ends[1] <= ends[2]
+    return in_order and 0 <= wire.cost < math.inf and -math.inf < wire.stored and ends[2] < math.inf

@@ -337,7 +337,7 @@ class Engine:
         entry = self._entry_of(flight, loaded)
         stored = False
         if flight.passing or fate in (Fate.PASS, Fate.ONE):
-            self._note_pass(flight.load, flight.born, flight.passing or loaded.detail)
+            self._note_pass(flight.load, flight.born, loaded.detail or flight.passing)
         elif fate is Fate.STORE:
             stored = self.store.publish(key, entry)
         elif fate is Fate.DROP and purged < flight.born:

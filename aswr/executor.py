@@ -105,15 +105,17 @@ class DaemonExecutor(ThreadPoolExecutor):
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._wake:
-            while not self._items:
+            while True:
                 surplus = self._alive - self._blocked > self._max_workers
-                if self._closed or surplus:
+                if surplus or (self._closed and not self._items):
                     self._alive -= 1
+                    self._wake.notify()  # it may have been this one that was told of an item
                     return None
+                if self._items:
+                    return self._items.popleft()
                 self._idle += 1
                 self._wake.wait()
                 self._idle -= 1
-            return self._items.popleft()
 
 
 def _run(future: Future[Any], call: Callable[[], Any]) -> None:
@@ -123,3 +125,4 @@ def _run(future: Future[Any], call: Callable[[], Any]) -> None:
         future.set_result(call())
     except BaseException as error:
         future.set_exception(error)
+        del future, call  # the error's traceback holds this frame, and with it what is left here

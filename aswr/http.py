@@ -17,6 +17,7 @@ _DIRECTIVE = re.compile(
     r'\s*([^\s=,;"]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^,]*))?\s*(?:,|$)', re.DOTALL
 )
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*\Z")
+_MOST = 999_999_999_999_999  # RFC 8941 §3.3.1
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -73,7 +74,7 @@ def cache_status(**parameters: str | int | bool) -> str:
 def _item(value: str | int) -> str:
     """An sf-integer, sf-token or sf-string (RFC 8941 §3.3)."""
     if isinstance(value, int):
-        return str(value)
+        return str(max(-_MOST, min(_MOST, value)))
     if _TOKEN.match(value):
         return value
     plain = _UNPRINTABLE.sub("?", value)

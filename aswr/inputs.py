@@ -80,6 +80,7 @@ _NAMED = {
     "REMOTE_ADDR": "remote address",
     "REMOTE_PORT": "remote address",
 }
+ALL = "all headers"  # reading all of them is every other read too
 _MACHINERY = ("wsgi.", "werkzeug.", "flask.")
 _LIBRARIES = frozenset(
     {"aswr", "werkzeug", "flask", "jinja2", "asgiref", "contextlib", "functools", "copy"}
@@ -125,7 +126,7 @@ class Recorder:
 
     def note(self, what: str) -> None:
         """The render reads an input."""
-        if self._armed and what and what not in self.reads:
+        if self._armed and what and what not in self.reads and ALL not in self.reads:
             self.reads[what] = place_of(sys._getframe(1))
             self._on_read(what)
 
@@ -175,7 +176,7 @@ class RecordedEnviron(dict[str, Any]):
         return super().setdefault(key, default)
 
     def _all(self) -> None:
-        self.recorder.note("all headers")
+        self.recorder.note(ALL)
 
     def __iter__(self) -> Iterator[str]:
         self._all()

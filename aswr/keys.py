@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
+_WRITABLE = 4096  # bits of an int; beyond some 14,000, Python refuses to write it in decimal
 _PLAIN = (str, int, bytes, type(None), bool)
 _TEXT = (
     float,
@@ -59,8 +60,8 @@ class CallKey(NamedTuple):
 class Unkeyable(TypeError):
     """A value that no key can stand for; ``path`` says where in the argument it was."""
 
-    def __init__(self, value: object) -> None:
-        super().__init__(f"a {type(value).__qualname__}")
+    def __init__(self, value: object, why: str = "") -> None:
+        super().__init__(f"a {type(value).__qualname__}" + (f" that is {why}" if why else ""))
         self.value = value
 
 
@@ -99,16 +100,20 @@ def canonical(value: Any) -> Hashable:
     """A hashable stand-in that is equal for equal values of the same type only.
 
     Takes None, bool, numbers, str, bytes, dates and times, UUID, Decimal, Fraction, range, enums,
-    dataclasses, named and plain tuples, lists, sets and mappings of these. Raises `Unkeyable`.
+    dataclasses, named and plain tuples, lists, sets and dicts of these. Raises `Unkeyable`.
     """
     kind = type(value)
     if kind is str:
         return value  # type: ignore[no-any-return]  # the commonest kind goes untagged
     if kind in _PLAIN:
+        if kind is int and value.bit_length() > _WRITABLE:
+            return ("int", hex(value))
         return (kind.__name__, value)
     if kind in _TEXT:
         return (kind.__name__, repr(value))
     name = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(value, enum.Flag):
+        return (name, value.value)  # a combination may have no name
     if isinstance(value, enum.Enum):
         return (name, value.name)
     if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(kind, "_fields")):
@@ -118,7 +123,7 @@ def canonical(value: Any) -> Hashable:
     if kind is dict:
         pairs = [(canonical(key), canonical(item)) for key, item in value.items()]
         return (name, _ordered(list(pairs)))
-    if dataclasses.is_dataclass(kind):
+    if "__dataclass_fields__" in vars(kind):  # a plain subclass of one may hold more than fields
         fields = dataclasses.fields(kind)
         return (name, tuple((f.name, canonical(getattr(value, f.name))) for f in fields))
     raise Unkeyable(value)
@@ -162,7 +167,9 @@ class Signature:
     def _one(self, name: str, value: Any) -> Hashable:
         try:
             return canonical(value)
-        except Unkeyable as error:
+        except (Unkeyable, RecursionError, ValueError) as error:
+            if not isinstance(error, Unkeyable):
+                error = Unkeyable(value, "too deep or too large")
             raise TypeError(
                 f"{self._name}: argument {name!r} cannot be part of a cache key: it holds {error}. "
                 "Pass plain values (numbers, text, dates, enums, dataclasses, collections of "

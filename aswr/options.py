@@ -150,6 +150,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "drain_timeout": lambda name, value: seconds(name, value, zero=True),
     "max_waiters": _count,
     "threads": _count,
+    "workers": lambda name, value: None if value is None else _count(name, value),
 }
 
 Tags = tuple[str, ...] | Callable[[Any], Any]

@@ -270,6 +270,8 @@ class Rendering:
             if not isinstance(self._error, HTTPException):
                 raise self._error
             value = self._app.handle_user_exception(self._error)
+        if isinstance(value, HTTPException):
+            value = value.get_response()  # make_response would run it as WSGI: reads everything
         response = self._app.make_response(value)
         assert self._context is not None
         for function in self._context._after_request_functions:  # this answer's own
@@ -372,6 +374,8 @@ def _collect(response: Response, max_body: int, flight: Flight) -> bytes:
                 raise StreamTooLong("streams for too long")
     finally:
         calm()
+        if hasattr(response.response, "close"):
+            response.response.close()
     return b"".join(chunks)
 
 

@@ -37,7 +37,11 @@ class Decorated(Protocol):
     def key_name(self, cls: type | None) -> str: ...
 
     def load_url(
-        self, site: "Site", key: ViewKey, compute_func: Callable[..., Any] | None
+        self,
+        site: "Site",
+        key: ViewKey,
+        function: Callable[..., Any],
+        compute_func: Callable[..., Any] | None,
     ) -> Load: ...
 
 
@@ -103,8 +107,8 @@ class Site:
 
     def load_of(self, path: str, compute_func: Callable[..., Any] | None = None) -> Load:
         """The load of a plain request for ``path``; raises as `plain_key`."""
-        key, view = self._resolve(path)
-        return view.load_url(self, key, compute_func)
+        key, view, function = self._resolve(path)
+        return view.load_url(self, key, function, compute_func)
 
     def used_variants(
         self, path: str, plain: Load, compute_func: Callable[..., Any] | None = None
@@ -113,11 +117,12 @@ class Site:
         bare, query = split_path(path)
         if query is not None or not isinstance(plain.key, ViewKey):
             return []
-        view, loads = self._resolve(path)[1], []
+        _, view, function = self._resolve(path)
+        loads = []
         for key in self.store.variants(bare):
             same = key._replace(query=plain.key.query) == plain.key
             if same and key != plain.key and self.store.used(key):
-                loads.append(view.load_url(self, key, compute_func))
+                loads.append(view.load_url(self, key, function, compute_func))
         return loads
 
     def paths_of(self, view: Decorated, view_args: Mapping[str, Any]) -> list[str]:
@@ -142,7 +147,8 @@ class Site:
             )
         return paths
 
-    def _resolve(self, path: str) -> tuple[ViewKey, Decorated]:
+    def _resolve(self, path: str) -> tuple[ViewKey, Decorated, Callable[..., Any]]:
+        """The key, the cached view and Flask's view function of a plain request for a path."""
         bare, query = split_path(path)
         app, base = self.app, self.base
         host = base.host if self.by_host else ""
@@ -161,7 +167,8 @@ class Site:
                 "@manager.cacher(...) under its @app.route(...), and functools.wraps into "
                 "decorators between them"
             )
-        return key._replace(view=view.key_name(getattr(function, "view_class", None))), view
+        name = view.key_name(getattr(function, "view_class", None))
+        return key._replace(view=name), view, function
 
 
 def _refuse_unroutable(path: str, error: Exception | None) -> None:

@@ -42,13 +42,17 @@ class Stamps:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
         self._clock = clock
-        self.epoch = uuid.uuid4().hex  # numbers compare within one epoch only
+        self.forget()
         self.purged_at = -math.inf  # when anything was last purged, for entries of other epochs
         self.floor = 0  # everything born before it is dead
         self.tags: dict[str, int] = {}
         self.keys: dict[Hashable, int] = {}  # of paths, URLs and calls; pruned once swept
+
+    def forget(self) -> None:
+        """Begin a numbering of its own: a forked child and its parent would count alike."""
+        self._lock = threading.Lock()  # at the fork another thread may have held it
+        self.epoch = uuid.uuid4().hex  # numbers compare within one epoch only
 
     def tick(self) -> int:
         """The next sequence number; unique and increasing over all threads."""
@@ -81,12 +85,12 @@ class Stamps:
 
     def latest(self, key: Hashable, tags: Iterable[str]) -> int:
         """The newest stamp that concerns an entry of ``key`` with ``tags``."""
-        found = self.floor
+        found = 0
         for name in names_of(key) if self.keys else ():
             found = max(found, self.keys.get(name, 0))
         for tag in tags if self.tags else ():
             found = max(found, self.tags.get(tag, 0))
-        return found
+        return max(found, self.floor)  # read last: it is raised before stamps are dropped
 
     def _purged(self, stamps: dict[Any, int]) -> None:
         self.purged_at = self._clock()
@@ -129,6 +133,7 @@ class Store:
 
     def forget(self) -> None:
         """Start empty: in a forked child the parent may have been in the midst of a change."""
+        self.stamps.forget()
         self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
         self._paths: dict[str, set[ViewKey]] = {}
         self._backend = None
@@ -151,6 +156,7 @@ class Store:
         if old is not None and old.born > entry.born:
             return False
         if not self.memory.put(key, entry, entry.size):
+            self._unindex(key)  # what it would have replaced is gone too
             return False
         if isinstance(key, ViewKey):
             self._paths.setdefault(key.path, set()).add(key)
@@ -190,7 +196,7 @@ class Store:
         """What the backend holds of a key; ``None`` for anything unknown, broken or purged.
 
         ``born`` is given to an entry of another process, whose numbers say nothing here. Such a
-        one must be younger than whatever was purged here last: that may cost a load.
+        one's load must have begun after whatever was purged here last: that may cost a load.
         """
         name = digest(self.namespace, key)
         data = await self._ask(lambda cache: cache.get(name, timeout=BACKEND_LIMIT))
@@ -202,7 +208,8 @@ class Store:
             return None
         if epoch == self.stamps.epoch:
             return entry if self.stamps.latest(key, entry.tags) <= entry.born else None
-        return replace(entry, born=born) if entry.stored > self.stamps.purged_at else None
+        began = entry.stored - entry.cost
+        return replace(entry, born=born) if began > self.stamps.purged_at else None
 
     async def save(self, key: Hashable, entry: Entry) -> None:
         """Give the backend an entry until its last deadline.

@@ -209,18 +209,23 @@ class CachedView:
             function = context.app.view_functions.get(context.request.endpoint or "")
             target = replaced(target, instance=_instance_maker(args[0], function))
             args = args[1:]
-        if key.args:
+        if key.args or context.request.url_rule is None:
             target = replaced(target, args=(args, kwargs))
         return self._load_of(site, key, target)
 
-    def load_url(self, site: Site, key: ViewKey, compute_func: Callable[..., Any] | None) -> Load:
-        """The load of a URL on behalf of nobody: a refresh, a job."""
+    def load_url(
+        self,
+        site: Site,
+        key: ViewKey,
+        function: Callable[..., Any],
+        compute_func: Callable[..., Any] | None,
+    ) -> Load:
+        """The load of a URL on behalf of nobody, a refresh or a job.
+
+        ``function`` is what Flask calls there: the wrapper, one around it, or a class's view.
+        """
         target = self._target(site, compute_func)
         if "@" in key.view and compute_func is None and self._compute is None:
-            function = next(
-                f for f in site.app.view_functions.values()
-                if key.view == self.key_name(getattr(f, "view_class", None))
-            )  # fmt: skip
             target = replaced(target, instance=_instance_maker(None, function))
         return self._load_of(site, key, target)
 

@@ -13,7 +13,7 @@ from types import FrameType
 
 log = logging.getLogger("aswr.watchdog")
 
-_OURS = ("asyncio", "aswr", "contextvars", "threading")
+_OURS = ("asyncio", "aswr", "contextvars", "selectors", "threading")
 
 
 class Watchdog:

@@ -1,0 +1,98 @@
+"""All checks and tests: ``nox``. What is tested is the built wheel, not the tree."""
+
+import os
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "types", "tests", "examples"]
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "build" / "dist"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSIONS = [
+    line.rpartition(" ")[2]
+    for line in PROJECT["classifiers"]
+    if line.startswith("Programming Language :: Python :: 3.")
+]
+# Where version managers keep interpreters that are not on PATH.
+MANAGED = [Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"]
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version that runs; a shim of a version manager may exist and not run."""
+    candidates = [shutil.which(f"python{version}") or ""]
+    candidates += [
+        str(path)
+        for folder in MANAGED
+        for path in sorted(folder.glob(f"{version}.*/bin/python{version}"), reverse=True)
+    ]
+    for candidate in filter(None, candidates):
+        asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip() == version:
+            return candidate
+    return None
+
+
+FOUND = {version: path for version in VERSIONS if (path := interpreter(version))}
+for missing in [version for version in VERSIONS if version not in FOUND]:
+    print(f"nox: no Python {missing} on this machine, its tests do not run")
+for found in FOUND.values():
+    os.environ["PATH"] = f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}"
+OLDEST = VERSIONS[0]
+EXAMPLES = str(ROOT / "tests" / "test_examples.py")
+
+
+def wheel(session: nox.Session) -> str:
+    """The path of the wheel, built once per run of nox."""
+    if not getattr(wheel, "built", ""):
+        shutil.rmtree(DIST, ignore_errors=True)
+        session.install("build")
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(DIST), silent=True)
+        wheel.built = str(next(DIST.glob("*.whl")))  # type: ignore[attr-defined]
+    return wheel.built  # type: ignore[attr-defined,no-any-return]
+
+
+def run_tests(session: nox.Session, *arguments: str) -> None:
+    session.install(f"{wheel(session)}[test,servers]")
+    session.chdir(session.create_tmp())  # not the tree: `import aswr` must find the wheel
+    session.run(
+        "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *arguments,
+        env={"ASWR_TEST_INSTALLED": "1", "PYTHONDEVMODE": ""},
+    )  # fmt: skip
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format."""
+    session.install("ruff==0.17.6")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=OLDEST)
+def types(session: nox.Session) -> None:
+    """mypy --strict over the package, and over the public API as a user would use it."""
+    session.install("mypy==2.4.1", ".")
+    session.run("mypy", "aswr", "tests/typing_api.py")
+
+
+@nox.session(python=list(FOUND))
+def tests(session: nox.Session) -> None:
+    """The unit and property tests on every Python; real servers on the oldest."""
+    arguments = session.posargs or [str(ROOT / "tests"), "--ignore", EXAMPLES]
+    if session.python != OLDEST and not session.posargs:
+        arguments += ["--ignore", str(ROOT / "tests" / "servers")]
+    run_tests(session, *arguments)
+
+
+@nox.session(python=OLDEST)
+def examples(session: nox.Session) -> None:
+    """Every example, run as its first lines say."""
+    run_tests(session, EXAMPLES)
