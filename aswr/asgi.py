@@ -193,7 +193,8 @@ async def _run_in(seat: Executor, call: "_Call") -> None:
     async with ThreadSensitiveContext(executor=seat):
         error = await sync_to_async(call.run)()
     try:
-        if isinstance(error, Exception) or (error is not None and _is_being_cancelled()):
+        shutdown = isinstance(error, asyncio.CancelledError) and _is_being_cancelled()
+        if error is not None and (shutdown or isinstance(error, Exception)):
             raise error
         if error is not None:  # as it is, it would end the server's loop, or look like its own
             raise RuntimeError(f"{call} ended with {error!r}") from error

@@ -16,8 +16,10 @@ Must not know Flask. What a load *does* is a callable in `Load`.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
+import math
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from functools import partial
@@ -33,6 +35,7 @@ from .store import Store
 log = logging.getLogger("aswr.engine")
 
 MOST_FAILURES = 10_000
+_CLOSED = Result(How.PASS, detail="closed")
 
 
 class Engine:
@@ -72,7 +75,7 @@ class Engine:
         self._asked: set[Hashable] = set()
         self._active: set[asyncio.Task[None]] = set()
         self._joiners: list[Future[None]] = []
-        self._prunable: list[tuple[Hashable, int]] = []
+        self._prunable: dict[Hashable, int] = {}
 
     def __repr__(self) -> str:
         return f"<Engine {self.name} flights={list(self.flights.values())}>"
@@ -101,19 +104,26 @@ class Engine:
         self._asked.add(load.key)
         self.runtime.post(self._start, load)
 
-    def enlist(self, load: Load, *, force: bool = False) -> Waiter:
+    def enlist(self, load: Load, *, force: bool = False, sync: bool = False) -> Waiter:
         """A waiter at the end of the load's flight, which begins if there is none.
 
-        ``force`` loads even where the entry is fresh. Raises `WaitTimeout` when too many wait.
+        ``force`` loads even where the entry is fresh. ``sync`` says that `wait` will be called,
+        which on a compute thread may run a nested load inline. Where too many wait already, he is
+        turned away with a `WaitTimeout` as his result; the load begins all the same.
         """
-        runtime = self.runtime
         parent = current_flight.get()
-        if parent is None and self.waiting >= self._max_waiters:
-            raise self.impatient(load, f"{self.waiting} requests wait already")
-        inline = load.sync and parent is not None and runtime.executor.on_worker()
-        tick = self.store.stamps.tick()
-        waiter = Waiter(load, tick, parent=parent, force=force, inline=inline)
-        runtime.post(self._join, waiter)
+        waiter = Waiter(load, self.store.stamps.tick(), parent=parent, force=force)
+        if self.closed:
+            waiter.resolve(_CLOSED)
+        elif parent is None and self.waiting >= self._max_waiters:
+            error = self.impatient(load, f"{self.waiting} requests wait already")
+            waiter.resolve(Result(How.FAILED, value=error))
+            self.start(load)
+        else:
+            runtime = self.runtime
+            nested = sync and load.sync and parent is not None
+            waiter.inline = nested and runtime.executor.on_worker()
+            runtime.post(self._join, waiter)
         return waiter
 
     def wait(self, waiter: Waiter, patience: float | None, twin: str) -> Result | None:
@@ -122,37 +132,44 @@ class Engine:
         The load goes on. Raises `LoadCycle`, `LoadTimeout`, and on aswr's own loop `RuntimeError`:
         ``twin`` is the form to use there.
         """
+        if waiter.future.done():
+            return waiter.future.result()
         runtime = self.runtime
-        runtime.refuse_on_loop(twin)
         self.waiting += 1
         try:
-            while True:
-                future = waiter.future
-                try:
-                    with runtime.executor.blocking():
-                        result = future.result(patience)
-                except TimeoutError:
-                    if future.done():
-                        raise
-                    runtime.post(self._leave, waiter)
-                    return None
-                if result.flight is None:
-                    return result
+            runtime.refuse_on_loop(twin)
+            with runtime.executor.blocking():
+                result = waiter.future.result(patience)
+            if result.flight is not None and waiter.after_inline is not None:
                 result.flight.run_inline()
+                result = waiter.after_inline.result()
+            return result
+        except TimeoutError:
+            return None if waiter.future.cancel() else waiter.future.result()
         finally:
             self.waiting -= 1
+            self._see_off(waiter, runtime)
 
     async def await_(self, waiter: Waiter, patience: float | None) -> Result | None:
         """As `wait`, on any event loop, the caller's or aswr's."""
+        if waiter.future.done():
+            return waiter.future.result()
+        runtime = self.runtime
         self.waiting += 1
         try:
             future = asyncio.wrap_future(waiter.future)
-            await asyncio.wait({future}, timeout=patience)
-            return future.result() if future.done() else None
+            with runtime.executor.blocking():  # a compute thread with an event loop of its own
+                await asyncio.wait({future}, timeout=patience)
+            return waiter.future.result() if waiter.future.done() else None
         finally:
             self.waiting -= 1
-            if not waiter.future.done():
-                self.runtime.post(self._leave, waiter)
+            self._see_off(waiter, runtime)
+
+    def _see_off(self, waiter: Waiter, runtime: Runtime) -> None:
+        """He waits no more: where that is for want of patience, his flight must know."""
+        if waiter.future.cancelled() or not waiter.future.done():
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all flights with it
+                runtime.post(self._leave, waiter)
 
     def patience(self, times: Times, key: Hashable) -> float:
         """Seconds that a caller waits: fewer where an older entry can stand in."""
@@ -192,8 +209,8 @@ class Engine:
 
     def purge_all(self) -> Callable[[], Any]:
         """Purge everything; returns the clean-up to run."""
-        self.store.stamps.purge_all()
-        return self._clean_all
+        number = self.store.stamps.purge_all()
+        return lambda: self._clean_all(number)
 
     async def _nothing_to_clean(self) -> None:
         """A purged tag's entries go when they are read or evicted."""
@@ -201,24 +218,26 @@ class Engine:
     async def _clean(self, name: Hashable, number: int, keys: Iterable[Hashable]) -> None:
         keys = list(keys)
         for key in keys:
-            self.store.discard(key)
+            self.store.sweep(key, number)
             self.failures.pop(key, None)
         if self.store.shared:
             await self.store.remove(keys)
         else:
-            self._prunable.append((name, number))
+            self._prunable[name] = number
             self._prune()
 
-    async def _clean_all(self) -> None:
-        self.store.discard_all()
+    async def _clean_all(self, number: int) -> None:
+        self.store.sweep_all(number)
         self.failures.clear()
 
     def _prune(self) -> None:
-        oldest = min((flight.born for flight in self.flights.values()), default=None)
-        for name, number in list(self._prunable):
-            if oldest is None or oldest > number:
+        if not self._prunable:
+            return
+        oldest = min((flight.born for flight in self.flights.values()), default=math.inf)
+        for name, number in list(self._prunable.items()):
+            if oldest > number:
                 self.store.stamps.prune(name, number)
-                self._prunable.remove((name, number))
+                del self._prunable[name]
 
     # Flights.
 
@@ -249,7 +268,7 @@ class Engine:
         elif entry is not None and verdict is Verdict.PASS:
             waiter.resolve(Result(How.PASS, detail=entry.passing))
         elif self.closed:
-            waiter.resolve(Result(How.PASS, detail="closed"))
+            waiter.resolve(_CLOSED)
         elif flight is None:
             self._seat(waiter, self._begin(waiter.load, waiter.inline))
         else:
@@ -295,19 +314,23 @@ class Engine:
                 return
             loaded = await self._run(flight)
         except asyncio.CancelledError:
-            error = LoadError(f"{flight.load.name} was cancelled: aswr is closing")
-            loaded = Loaded(error, Fate.FAILED)
+            closing = LoadError(f"{flight.load.name} was cancelled: aswr is closing")
+            loaded = Loaded(closing, Fate.FAILED)
         except Exception as error:
             loaded = Loaded(error, Fate.FAILED)
+        except BaseException as error:  # whatever it is, the flight must land
+            ended = LoadError(f"{flight.load.name} raised {error!r}")
+            ended.__cause__ = error
+            loaded = Loaded(ended, Fate.FAILED)
         entry = self._land(flight, loaded)
         if entry is not None and self.store.shared:
             await self.store.save(flight.load.key, entry)
+        elif loaded.fate is Fate.DROP and self.store.shared:
+            await self.store.remove([flight.load.key])
 
     async def _run(self, flight: Flight) -> Loaded:
         load = flight.load
-        runner = next((waiter for waiter in flight.waiters if waiter.inline), None)
-        if flight.inline is not None and runner is not None:
-            runner.run_inline(flight)
+        if flight.inline is not None and any(w.run_inline(flight) for w in flight.waiters):
             loaded = await asyncio.shield(asyncio.wrap_future(flight.inline))
         elif load.sync:
             loaded = await self.runtime.work(partial(load.run, flight))
@@ -343,6 +366,8 @@ class Engine:
         elif fate is Fate.DROP and purged < flight.born:
             self.store.discard(key)
         self._note_outcome(flight, loaded)
+        if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
+            purged = max(purged, self.store.stamps.latest_tag())
         self._deliver(flight, loaded, entry, stored, purged)
         return entry if stored else None
 
@@ -390,7 +415,7 @@ class Engine:
         if not self._active:
             joiners, self._joiners = self._joiners, []
             for joiner in joiners:
-                joiner.set_result(None)
+                _tell(joiner)
 
     # Failures, time-outs, passes.
 
@@ -407,9 +432,9 @@ class Engine:
             return  # counted when its time was up
         self.load_failures += 1
         count = self._hold_back(flight.load)
-        if count == 1 and not flight.attended:
+        if count == 1 and (not flight.attended or self.fallback(flight.load.key) is not None):
             log.warning(
-                "%s: a background load failed (%s); what is stored stays, retries back off",
+                "%s: a load failed (%s); what is stored stays, retries back off",
                 flight.load.name, why, extra={"aswr_key": flight.load.key},
                 exc_info=why if isinstance(why, BaseException) else None,
             )  # fmt: skip
@@ -464,7 +489,7 @@ class Engine:
         if self._active:
             self._joiners.append(idle)
         else:
-            idle.set_result(None)
+            _tell(idle)
 
     async def drain(self, timeout: float) -> None:
         """Begin nothing more, let flights end for ``timeout`` seconds, cancel the rest.
@@ -499,3 +524,8 @@ class Engine:
             "evictions": memory.evictions,
             "store_errors": self.store.errors,
         }
+
+
+def _tell(joiner: "Future[None]") -> None:
+    if joiner.set_running_or_notify_cancel():
+        joiner.set_result(None)

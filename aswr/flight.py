@@ -6,18 +6,20 @@ flight or a waiter, on the loop; `Flight.attended` and `Flight.release` may be u
 """
 
 import asyncio
+import contextlib
 import contextvars
 import copy
 from collections.abc import Callable, Coroutine, Hashable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from .codec import Entry
 from .errors import LoadCycle, LoadError, LoadTimeout
 from .policy import Times
-from .runtime import Runtime
+from .runtime import Runtime, without_stop_iteration
 
 # The flight whose code is running here; set in a load's own context, inherited by nobody else.
 current_flight: "contextvars.ContextVar[Flight | None]" = contextvars.ContextVar(
@@ -98,16 +100,26 @@ class Waiter:
     parent: "Flight | None" = None  # the flight whose code he is
     force: bool = False
     inline: bool = False
+    after_inline: "Future[Result] | None" = None
 
     def resolve(self, result: Result) -> None:
-        """Give him his result, once."""
-        if not self.future.done():
-            self.future.set_result(result)
+        """Give him his result, once; nothing where he has left."""
+        with contextlib.suppress(InvalidStateError):
+            (self.after_inline or self.future).set_result(result)
 
-    def run_inline(self, flight: "Flight") -> None:
-        """Tell him to run the load himself, and to wait again for the result."""
-        told, self.future = self.future, Future()
-        told.set_result(Result(How.INLINE, flight=flight))
+    def run_inline(self, flight: "Flight") -> bool:
+        """Tell him to run the load himself, if he may; his result comes by ``after_inline``.
+
+        False where he may not, or has left: then nobody runs it.
+        """
+        if not self.inline:
+            return False
+        self.after_inline = Future()
+        try:
+            self.future.set_result(Result(How.INLINE, flight=flight))
+        except InvalidStateError:
+            return False
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +156,8 @@ class Flight:
     async def run(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> Any:
         """Run the user's coroutine as a task of its own, which a load timeout can cancel."""
         task = self.running = self.runtime.task(coroutine, f"aswr {self.load.name}", context)
+        if self.expired:  # before it began
+            task.cancel()
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:  # draining
@@ -159,8 +173,8 @@ class Flight:
         """Run the load on the calling thread, a waiter's."""
         assert self.inline is not None
         try:
-            loaded = self.load.run(self)
-        except Exception as error:
+            loaded = without_stop_iteration(partial(self.load.run, self))
+        except BaseException as error:
             self.inline.set_exception(error)
         else:
             self.inline.set_result(loaded)
@@ -253,10 +267,12 @@ def copy_of(value: Any) -> Any:
         return value
     try:
         twin = copy.copy(value)
+        if type(twin) is not type(value) or twin.args != value.args:
+            return value
     except Exception:
         return value
-    if type(twin) is not type(value) or twin.args != value.args:
-        return value
+    if notes := getattr(value, "__notes__", None):
+        twin.__notes__ = list(notes)
     twin.__cause__, twin.__context__ = value.__cause__, value.__context__
     twin.__suppress_context__ = value.__suppress_context__
     return twin.with_traceback(value.__traceback__)

@@ -314,7 +314,7 @@ def _recorded_g_class(base: type[_AppCtxGlobals]) -> type[_AppCtxGlobals]:
 
         def __contains__(self, item: str) -> bool:
             self._look(item)
-            return super().__contains__(item)
+            return bool(super().__contains__(item))
 
     return RecordedG
 
@@ -330,7 +330,7 @@ class RecordedSession(dict[str, Any], SessionMixin):
         self._what = f"cookie {cookie}"
 
     @property
-    def accessed(self) -> bool:  # type: ignore[override]
+    def accessed(self) -> bool:
         return self._what in self._recorder.reads
 
     @accessed.setter

@@ -189,7 +189,7 @@ class CacheManager:
         ``{404: 30}``. ``max_body``: bytes. ``blocking``: the async view blocks; run it on a thread
         with a loop of its own. ``run_before_request``: the render runs the app's hooks too.
 
-        Raises `TypeError` or `ValueError` for bad options, and at decoration for what is not a view.
+        Raises `TypeError` or `ValueError` for bad options, and for what is not a view.
         """
         limit = timeout_of("cacher", timeout)
         given = check_given(
@@ -330,7 +330,7 @@ class CacheManager:
         site = self._for_verb()
         if site is None:
             return None
-        waiter = self._enlist(site, path)
+        waiter = self._enlist(site, path, sync=True)
         patience = waiter.load.times.wait_timeout
         result = site.engine.wait(waiter, patience, f"await manager.arefresh({path!r})")
         return _refreshed(site, waiter, result)
@@ -344,11 +344,11 @@ class CacheManager:
         result = await site.engine.await_(waiter, waiter.load.times.wait_timeout)
         return _refreshed(site, waiter, result)
 
-    def _enlist(self, site: Site, path: str) -> Waiter:
+    def _enlist(self, site: Site, path: str, sync: bool = False) -> Waiter:
         load = site.load_of(path)
         for variant in site.used_variants(path, load):
             site.engine.enlist(variant, force=True)
-        return site.engine.enlist(load, force=True)
+        return site.engine.enlist(load, force=True, sync=sync)
 
     def invalidate(self, path: str) -> None:
         """Purge ``path`` with every query of it, or with a ``?query`` that URL alone.
@@ -464,9 +464,9 @@ class CacheManager:
         return True
 
     def close(self, timeout: Seconds | None = None) -> None:
-        """Stop refreshing, let loads end until ``timeout`` (``ASWR_DRAIN_TIMEOUT``), cancel the rest.
+        """Stop refreshing, let loads end for ``timeout`` seconds, cancel the rest; idempotent.
 
-        Idempotent. Afterwards stored answers are still served and everything else passes, until
+        The default is ``ASWR_DRAIN_TIMEOUT``. Afterwards stored answers are still served and everything else passes, until
         `start`.
         """
         loop, self._runtime = self._runtime, None

@@ -284,7 +284,7 @@ async def _acall(
 def _wait(memoized: Memoized, site: Site, load: Load, force: bool = False) -> Any:
     engine = site.engine
     engine.runtime.refuse_on_loop(f"await {memoized.name}(...)")
-    waiter = engine.enlist(load, force=force)
+    waiter = engine.enlist(load, force=force, sync=True)
     patience = None if waiter.parent else engine.patience(load.times, load.key)
     return memoized.finish(site, load, engine.wait(waiter, patience, f"await {memoized.name}(...)"))
 

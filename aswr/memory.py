@@ -27,9 +27,9 @@ and takes 4 to 8 bytes per entry where an ordered set takes 150. A false match m
 into main. When the number of entries outgrows the array, or falls below a quarter of it, the ghost
 starts anew, empty: that is rare, and all it costs is a few second chances.
 
-Three things keep ``put`` short. One put spares 10,000 nodes for having been read and 8 more for each
-it evicts, then no more, so neither a million hot entries nor readers faster than the eviction hold
-it up. A put that evicts makes a little more room than it needs, so that most need not. And a
+Three things keep ``put`` short. It spares 10,000 nodes for having been read and 8 more for each it
+evicts, then no more, so neither a million hot entries nor readers faster than the eviction hold it
+up. A put that evicts makes a little more room than it needs, so that most need not. And a
 discarded node stays in its queue as an empty tombstone (``size`` 0); the queues are swept when a
 fifth of them is dead, so that discard and put in turn do not grow them.
 
@@ -329,8 +329,9 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
     async def _multi_set(
         self, pairs: Iterable[tuple[Hashable, object]], ttl: float | None = None, **_: object
     ) -> bool:
-        stored = [self._store(key, value, ttl) for key, value in pairs]
-        return all(stored)
+        for key, value in pairs:
+            self._store(key, value, ttl)
+        return True
 
     async def _add(
         self, key: Hashable, value: object, ttl: float | None = None, **_: object

@@ -20,6 +20,7 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
@@ -100,7 +101,12 @@ class Runtime:
         result: Future[T] = Future()
 
         def begin() -> None:
-            task = self.task(make(), name, context or contextvars.Context())
+            try:
+                coroutine = make()
+            except Exception as error:
+                result.set_exception(error)
+                return
+            task = self.task(coroutine, name, context or contextvars.Context())
             task.add_done_callback(lambda done: _hand_over(done, result))
 
         self.post(begin)
@@ -127,10 +133,11 @@ class Runtime:
             )
 
     async def work(self, call: Callable[[], T]) -> T:
-        """Run synchronous code on an executor thread.
+        """Run synchronous code on an executor thread, in an empty context.
 
         A cancelled caller leaves; the call goes on, since a thread cannot be stopped.
         """
+        call = partial(contextvars.Context().run, without_stop_iteration, call)
         return await asyncio.shield(self.loop.run_in_executor(self.executor, call))
 
     def end(self) -> None:
@@ -169,6 +176,17 @@ class Runtime:
             task.cancel()
         if rest:
             await asyncio.wait(rest, timeout=1.0)
+
+
+def without_stop_iteration(call: Callable[[], T]) -> T:
+    """The call's result; a ``StopIteration``, which no Future takes, becomes a `RuntimeError`.
+
+    As PEP 479 has it for generators and coroutines.
+    """
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError(f"the function raised {error!r}") from error
 
 
 def _hand_over(done: "asyncio.Task[T]", result: "Future[T]") -> None:
@@ -224,7 +242,8 @@ def _refuse(patched_by: str) -> None:
 
 
 # State of the process: the runtime and who uses it. Guarded by _lock; a fork replaces them.
-_lock = threading.Lock()
+# Reentrant: the collector may come by, in the midst of a change, with a manager to `abandon`.
+_lock = threading.RLock()
 _current: Runtime | None = None
 _users: "weakref.WeakSet[Drained]" = weakref.WeakSet()
 _registered = False
@@ -238,12 +257,12 @@ def current(user: Drained, workers: int = DEFAULT_WORKERS) -> Runtime:
     """
     global _current, _registered
     with _lock:
+        _users.add(user)
         if _current is None or not _current.alive:
             _current = Runtime(workers)
         if not _registered:
             atexit.register(_drain)
             _registered = True
-        _users.add(user)
         return _current
 
 
@@ -295,7 +314,7 @@ def _forget() -> None:
     users = list(_users)
     if _current is not None:
         _forgotten.append(_current)
-    _lock, _current, _users = threading.Lock(), None, weakref.WeakSet()
+    _lock, _current, _users = threading.RLock(), None, weakref.WeakSet()
     for user in users:
         user.forget()
 

@@ -70,12 +70,13 @@ class Stamps:
             self._purged(self.keys)
             return number
 
-    def purge_all(self) -> None:
+    def purge_all(self) -> int:
         with self._lock:
-            self.floor = self.tick()
+            number = self.floor = self.tick()
             self.tags.clear()
             self._purged(self.keys)
             self.keys.clear()
+            return number
 
     def prune(self, name: Hashable, number: int) -> None:
         """Forget a stamp whose entries are swept, unless it was purged again since."""
@@ -91,6 +92,11 @@ class Stamps:
         for tag in tags if self.tags else ():
             found = max(found, self.tags.get(tag, 0))
         return max(found, self.floor)  # read last: it is raised before stamps are dropped
+
+    def latest_tag(self) -> int:
+        """The newest stamp of any tag."""
+        with self._lock:
+            return max(self.tags.values(), default=0)
 
     def _purged(self, stamps: dict[Any, int]) -> None:
         self.purged_at = self._clock()
@@ -168,16 +174,23 @@ class Store:
 
     def variants(self, path: str, query: str | None = None) -> list[ViewKey]:
         """The keys stored under a path, of every query or of the one given."""
-        keys = self._paths.get(path, ())
+        keys = tuple(self._paths.get(path, ()))  # a copy: the loop may change it meanwhile
         return [key for key in keys if query is None or key.query == query]
 
     def used(self, key: Hashable) -> bool:
         """Was the entry read since it was last published?"""
         return self.memory.used(key)
 
-    def discard_all(self) -> None:
-        for key in list(self.memory.keys()):
+    def sweep(self, key: Hashable, number: int) -> None:
+        """Free the memory of an entry that the purge ``number`` killed; a newer one stays."""
+        entry: Any = self.memory.peek(key)
+        if entry is None or entry.born < number:
             self.discard(key)
+
+    def sweep_all(self, number: int) -> None:
+        """As `sweep`, for every key."""
+        for key in list(self.memory.keys()):
+            self.sweep(key, number)
 
     def _unindex(self, key: Hashable) -> None:
         if isinstance(key, ViewKey) and (keys := self._paths.get(key.path)) is not None:

@@ -104,7 +104,7 @@ class CachedView:
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
             engine = self._site(context).engine
-            waiter = engine.enlist(step.load)
+            waiter = engine.enlist(step.load, sync=True)
             patience = None if waiter.parent else engine.patience(step.load.times, step.load.key)
             twin = f"await asyncio.to_thread({self.name.rpartition('.')[2]}, ...)"
             step = self._finish(context, step, engine.wait(waiter, patience, twin))
@@ -349,7 +349,7 @@ class CachedView:
         function = self._body
         if not is_async(function):
             return function(*args, **kwargs)
-        if site is None or not site.enabled:
+        if site is None or not site.enabled or site.engine.closed:
             return async_to_sync(function)(*args, **kwargs)
         if site.plan_of(self).blocking:
             with asyncio.Runner() as runner:
@@ -366,7 +366,8 @@ class CachedView:
         if not is_async(function):
             call = functools.partial(context.run, function, *args, **kwargs)
             return await asyncio.get_running_loop().run_in_executor(None, call)
-        if site is None or not site.enabled or site.engine.runtime.on_loop():
+        off = site is None or not site.enabled or site.engine.closed
+        if site is None or off or site.engine.runtime.on_loop():
             return await function(*args, **kwargs)
         runtime = site.engine.runtime
         done = runtime.submit(lambda: _alone(function, args, kwargs), f"pass {self.name}", context)

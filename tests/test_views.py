@@ -865,7 +865,8 @@ class TestStoring:
         @app.route("/x")
         @manager.cacher(timeout=20)
         async def view():
-            return flask.Response((f"data: {n}\n\n" for n in range(2)), mimetype="text/event-stream")
+            events = (f"data: {n}\n\n" for n in range(2))
+            return flask.Response(events, mimetype="text/event-stream")
 
         response = app.test_client().get("/x")
         assert response.text == "data: 0\n\ndata: 1\n\n"
@@ -936,7 +937,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("how", ["raise", "status"])
     def test_stale_if_error_stands_in(self, app, manager, clock, counter, how):
-        """Past the timeout a failing load's own caller gets the entry that stale_if_error covers."""
+        """Past the timeout a failing load's own caller gets what stale_if_error covers."""
 
         @app.route("/x")
         @manager.cacher(timeout=20, stale_if_error=60)
@@ -1018,7 +1019,7 @@ class TestErrors:
         assert cancelled.wait(5)
 
     def test_load_timeout_releases_who_waits_for_a_sync_load(self, app, manager, gate, counter):
-        """A sync load cannot be cancelled: its caller gets 504, its result is used when it comes."""
+        """A sync load is not cancelled: its caller gets 504, its result is used when it comes."""
 
         @app.route("/x")
         @manager.cacher(timeout=20, load_timeout=0.05)
@@ -1155,7 +1156,7 @@ class TestAsyncCallers:
         @app.route("/x")
         @manager.cacher(timeout=20)
         async def outer():
-            with pytest.raises(RuntimeError, match="asyncio.to_thread"):
+            with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
                 inner()
             return (await asyncio.to_thread(inner)).get_data(as_text=True)
 

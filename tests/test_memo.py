@@ -1,0 +1,401 @@
+"""Memoized functions."""
+
+import asyncio
+import contextvars
+import threading
+
+import flask
+import pytest
+from flask import Flask, current_app, g, has_request_context
+
+from aswr import CacheManager, LoadCycle, LoadTimeout
+
+
+class Calls(list):
+    """What a function was called with."""
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.mark.parametrize("kind", ["async", "def"])
+def test_a_call_is_computed_once(app, manager, calls, kind):
+    """Awaited or called by sync, a function computes once per arguments."""
+    if kind == "async":
+
+        @manager.memoize(timeout=60)
+        async def double(x, y=1):
+            calls.append(x)
+            return x * 2
+    else:
+
+        @manager.memoize(timeout=60)
+        def double(x, y=1):
+            calls.append(x)
+            return x * 2
+
+    async def main():
+        return [await double(3), await double(x=3), await double(3, 1), await double(y=1, x=3)]
+
+    assert asyncio.run(main()) == [6, 6, 6, 6]
+    assert double.sync(3) == 6
+    assert calls == [3]
+    assert double.sync(4) == 8
+    assert double.__name__ == "double"
+
+
+def test_calls_of_other_types_or_functions_never_share(app, manager):
+    """1, True, 1.0 and "1" are four calls; two functions of one name are two functions."""
+
+    def make(n):
+        @manager.memoize(timeout=60)
+        def tell(x):
+            return (n, type(x))
+
+        return tell
+
+    one, two = make(1), make(2)
+    for value in (1, True, 1.0, "1", b"1", None):
+        assert one.sync(value) == (1, type(value))
+        assert two.sync(value) == (2, type(value))
+
+
+@pytest.mark.parametrize("value", [None, "", 0, [], {}, False])
+def test_empty_results_are_cached_like_any_other(app, manager, calls, value):
+    """None and every other falsy result is a result."""
+
+    @manager.memoize(timeout=60)
+    def compute():
+        calls.append(1)
+        return value
+
+    assert [compute.sync(), compute.sync()] == [value, value]
+    assert len(calls) == 1
+
+
+def test_what_cannot_be_keyed_names_the_argument_and_the_cure(app, manager):
+    """An argument that cannot be keyed is a TypeError that names it and key=."""
+
+    class User:
+        id = 7
+
+    @manager.memoize(timeout=60)
+    def compute(user):
+        return user.id
+
+    with pytest.raises(TypeError, match=r"'user'.*key="):
+        compute.sync(User())
+
+    @manager.memoize(timeout=60, key=lambda user: user.id)
+    def keyed(user):
+        return object()
+
+    assert keyed.sync(User()) is keyed.sync(User())
+
+
+def test_results_are_held_by_reference_unless_copied(app, manager):
+    """As in lru_cache the stored object itself is handed out; copy=True hands out copies."""
+
+    @manager.memoize(timeout=60)
+    def shared():
+        return [1]
+
+    @manager.memoize(timeout=60, copy=True)
+    def copied():
+        return [1]
+
+    assert shared.sync() is shared.sync()
+    copied.sync().append(2)
+    assert copied.sync() == [1]
+
+
+def test_a_computation_is_in_an_app_context_and_in_no_request(app, manager):
+    """current_app works, request raises, g and context variables are the computation's own."""
+    tenant = contextvars.ContextVar("tenant", default="none")
+
+    @manager.memoize(timeout=60)
+    async def look():
+        return (current_app.name, has_request_context(), g.get("user"), tenant.get())
+
+    with app.test_request_context("/"):
+        g.user = "ann"
+        tenant.set("acme")
+        assert look.sync() == ("shop", False, None, "none")
+
+
+def test_teardown_runs_once_per_computation(app, manager):
+    """Database sessions that teardown_appcontext closes are closed after each computation."""
+    closed = []
+    app.teardown_appcontext(lambda error: closed.append(error))
+
+    @manager.memoize(timeout=60)
+    def sync():
+        return 1
+
+    @manager.memoize(timeout=60)
+    async def asynchronous():
+        return 1
+
+    sync.sync()
+    asynchronous.sync()
+    assert closed == [None, None]
+
+
+def test_verbs(app, manager, calls):
+    """peek shows, refresh recomputes, invalidate forgets one call; so do the twins."""
+
+    @manager.memoize(timeout=60)
+    def compute(x):
+        calls.append(x)
+        return len(calls)
+
+    assert compute.peek(1) is None
+    assert compute.sync(1) == 1
+    assert compute.peek(1).value == 1
+    assert compute.refresh(1) == 2
+    assert compute.sync(1) == 2
+    compute.sync(5)
+    compute.invalidate(1)
+    assert compute.peek(1) is None
+    assert compute.peek(5) is not None
+
+    async def main():
+        assert await compute.arefresh(1) == 4
+        await compute.ainvalidate(1)
+        assert compute.peek(1) is None
+
+    asyncio.run(main())
+
+
+def test_stale_results_are_served_while_one_load_renews_them(app, manager, clock, calls):
+    """In the margin a call returns the old result at once."""
+
+    @manager.memoize(timeout=20, refresh_margin=10)
+    def compute():
+        calls.append(1)
+        return len(calls)
+
+    assert compute.sync() == 1
+    clock.tick(11)
+    assert compute.sync() == 1
+    assert manager.join(5)
+    assert compute.sync() == 2
+
+
+def test_errors_reach_each_caller_and_are_not_stored(app, manager, calls):
+    """A failed computation is raised, and the next call tries again."""
+
+    @manager.memoize(timeout=20)
+    def compute():
+        calls.append(1)
+        raise KeyError(len(calls))
+
+    for number in (1, 2):
+        with pytest.raises(KeyError) as caught:
+            compute.sync()
+        assert caught.value.args == (number,)
+
+
+def test_stale_if_error_stands_in(app, manager, clock, calls):
+    """Past the timeout the failing caller gets the older result that stale_if_error covers."""
+
+    @manager.memoize(timeout=20, stale_if_error=100)
+    async def compute():
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyError
+        return "good"
+
+    assert compute.sync() == "good"
+    clock.tick(50)
+    assert compute.sync() == "good"
+    clock.tick(100)
+    with pytest.raises(KeyError):
+        compute.sync()
+
+
+def test_store_if_and_tags(app, manager, calls):
+    """store_if= false is not stored; tags may be made of the result."""
+
+    @manager.memoize(timeout=20, store_if=bool, tags=lambda value: [f"n:{value}"])
+    def compute(x):
+        calls.append(x)
+        return x
+
+    assert [compute.sync(0), compute.sync(0), compute.sync(1), compute.sync(1)] == [0, 0, 1, 1]
+    assert calls == [0, 0, 1]
+    manager.invalidate_tags("n:1")
+    assert compute.peek(1) is None
+
+
+def test_nested_calls_run_inline_on_the_compute_thread(clock, calls):
+    """A chain of nested sync computations needs one executor thread, not one for each."""
+    app = Flask("shop")
+    app.config["ASWR_WORKERS"] = 1
+    manager = CacheManager(app, clock=clock)
+
+    @manager.memoize(timeout=60)
+    def down(n):
+        calls.append(threading.current_thread().name)
+        return n + (down.sync(n - 1) if n else 0)
+
+    assert down.sync(8) == 36
+    assert len(calls) == 9
+    assert len(set(calls)) == 1
+    assert down.peek(3).value == 6
+    manager.close()
+
+
+def test_nested_async_calls(app, manager):
+    """An async computation may await others, and itself with other arguments."""
+
+    @manager.memoize(timeout=60)
+    async def down(n):
+        return n + (await down(n - 1) if n else 0)
+
+    assert down.sync(20) == 210
+
+
+@pytest.mark.parametrize("kind", ["async", "def"])
+def test_a_cycle_is_refused_and_named(app, manager, kind):
+    """Loads that would wait for each other for ever are refused, with the cycle in the text."""
+    if kind == "async":
+
+        @manager.memoize(timeout=60)
+        async def ping():
+            return await pong()
+
+        @manager.memoize(timeout=60)
+        async def pong():
+            return await ping()
+    else:
+
+        @manager.memoize(timeout=60)
+        def ping():
+            return pong.sync()
+
+        @manager.memoize(timeout=60)
+        def pong():
+            return ping.sync()
+
+    with pytest.raises(LoadCycle, match=r"ping -> .*pong -> .*ping|pong -> .*ping -> .*pong"):
+        ping.sync()
+
+
+def test_a_blocking_call_on_aswrs_loop_names_the_async_form(app, manager):
+    """fn.sync on aswr's own loop raises with the form to use; a hit there is fine."""
+
+    @manager.memoize(timeout=60)
+    def inner():
+        return 1
+
+    @manager.memoize(timeout=60)
+    async def outer():
+        with pytest.raises(RuntimeError, match="await .*inner"):
+            inner.sync()
+        await inner()
+        return inner.sync()
+
+    assert outer.sync() == 1
+
+
+def test_it_works_inside_a_view(app, manager, calls):
+    """A memoized function called in a cached view knows nothing of that view's request."""
+
+    @manager.memoize(timeout=60)
+    async def slow(x):
+        calls.append(has_request_context())
+        return x
+
+    @app.route("/<int:x>")
+    @manager.cacher(timeout=1)
+    async def view(x):
+        return str(await slow(x))
+
+    @app.route("/plain/<int:x>")
+    def plain(x):
+        return str(slow.sync(x))
+
+    client = app.test_client()
+    assert [client.get(url).text for url in ("/1", "/plain/1", "/2")] == ["1", "1", "2"]
+    assert calls == [False, False]
+
+
+def test_load_timeout(app, manager):
+    """A computation past load_timeout is cancelled and raises LoadTimeout."""
+
+    @manager.memoize(timeout=20, load_timeout=0.05)
+    async def compute():
+        await asyncio.Event().wait()
+
+    with pytest.raises(LoadTimeout):
+        compute.sync()
+
+
+def test_a_call_without_an_app_says_what_to_do():
+    """Without a live app a call raises with the cure."""
+    manager = CacheManager()
+
+    @manager.memoize(timeout=20)
+    def compute():
+        return 1
+
+    with pytest.raises(RuntimeError, match="app_context"):
+        compute.sync()
+
+
+def test_disabled_calls_the_function(calls):
+    """With ASWR_ENABLED=False a call is a call."""
+    app = Flask("shop")
+    app.config["ASWR_ENABLED"] = False
+    manager = CacheManager(app)
+
+    @manager.memoize(timeout=20)
+    def compute():
+        calls.append(1)
+        return len(calls)
+
+    @manager.memoize(timeout=20)
+    async def acompute():
+        return 5
+
+    assert [compute.sync(), compute.sync(), asyncio.run(compute())] == [1, 2, 3]
+    assert [acompute.sync(), asyncio.run(acompute())] == [5, 5]
+
+
+def test_apps_keep_their_own_results(clock, calls):
+    """One manager serves many apps, each with its own results; current_app decides."""
+    apps = [Flask("a"), Flask("b")]
+    manager = CacheManager(clock=clock)
+    for app in apps:
+        manager.init_app(app)
+
+    @manager.memoize(timeout=20)
+    def compute():
+        return flask.current_app.name
+
+    names = []
+    for app in apps * 2:
+        with app.app_context():
+            names.append(compute.sync())
+    assert names == ["a", "b", "a", "b"]
+    with pytest.raises(RuntimeError, match="2 apps"):
+        compute.sync()
+    manager.close()
+
+
+def test_sizeof_decides_what_a_result_weighs(clock, calls):
+    """sizeof= gives a result's bytes; one over the bound is handed out and not kept."""
+    app = Flask("shop")
+    manager = CacheManager(app, clock=clock, max_bytes=100_000)
+
+    @manager.memoize(timeout=20, sizeof=lambda value: 10_000_000)
+    def huge():
+        calls.append(1)
+        return object()
+
+    assert huge.sync() is not huge.sync()
+    assert len(calls) == 2
+    manager.close()
