@@ -5,7 +5,7 @@ in them. The server's task alone calls `receive` and `send`; the WSGI applicatio
 request's seat, called through asgiref in an empty `contextvars.Context`, so that nothing of one
 request reaches another or the server. `AsgiApp` may be called on any loop; `_Call` lives in a
 seat's thread; `_Exchange` is where the two meet. Must never import the engine, the render or
-Flask: standard library and asgiref only.
+Flask: standard library, asgiref and `environ` only.
 
 Why not asgiref's own `WsgiToAsgi`: one thread for all requests, no `close()`, no lifespan, each
 message sent as a task that carries the view's context into the server (which then runs the next
@@ -13,14 +13,13 @@ keep-alive request in it), lossy headers. What stays of asgiref is the crossing 
 (`sync_to_async` in a `ThreadSensitiveContext`), by which an `async def` view that the cache does
 not wrap finds the server's own loop.
 
-Sources: the ASGI specification (HTTP 2.5, lifespan 2.0), PEP 3333, RFC 3875 for the environ.
+Sources: the ASGI specification (HTTP 2.5, lifespan 2.0), PEP 3333.
 """
 
 import asyncio
 import contextlib
 import contextvars
 import logging
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -28,23 +27,21 @@ from concurrent.futures import Executor, Future
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
+from .environ import Environ, Scope, build_environ
+
 log = logging.getLogger("aswr.asgi")
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Environ = dict[str, Any]
 WsgiApp = Callable[..., Iterable[bytes]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 Body = SpooledTemporaryFile[bytes]
 
 MEMORY_BODY = 65536  # bytes of a request body held in memory; the rest goes to disk
-MAX_REPEATS = 100  # header lines of one name that a request may carry
 
 
 class AsgiApp:
@@ -422,77 +419,6 @@ def _response_head(
     room = next((int(value) for name, value in lines if name == b"content-length"), None)
     head: Message = {"type": "http.response.start", "status": code, "headers": lines}
     return head, 0 if bare or method == "HEAD" else room
-
-
-def build_environ(scope: Scope) -> Environ:
-    """The WSGI environ of an HTTP scope, without ``wsgi.input``; `ValueError` on a bad request.
-
-    Header names with an underscore are dropped (they would pose as those with a hyphen), and so is
-    ``Proxy`` (CGI code would take it for the ``HTTP_PROXY`` setting).
-    """
-    script_name, path_info = _split_path(scope["path"], scope.get("root_path") or "")
-    query = scope.get("query_string") or b""
-    raw_path = scope.get("raw_path") or quote(scope["path"], errors="surrogateescape").encode()
-    target = (raw_path + b"?" + query if query else raw_path).decode("latin-1")
-    environ = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": script_name,
-        "PATH_INFO": path_info,
-        "QUERY_STRING": query.decode("latin-1"),
-        "REQUEST_URI": target,
-        "RAW_URI": target,
-        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.get("scheme", "http"),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    environ.update(_addresses(scope))
-    environ.update(_header_values(scope.get("headers", ())))
-    return environ
-
-
-def _split_path(path: str, root_path: str) -> tuple[str, str]:
-    """SCRIPT_NAME and PATH_INFO, as the latin-1 text of their UTF-8 bytes (PEP 3333)."""
-    root = root_path.rstrip("/")
-    if root and (path == root or path.startswith(root + "/")):
-        path = path[len(root) :]
-    return _native(root), _native(path)
-
-
-def _native(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _addresses(scope: Scope) -> Iterable[tuple[str, str]]:
-    host, port = scope.get("server") or (None, None)
-    if port is None:  # unknown, or a Unix socket, whose path is no name
-        host, port = None, 443 if scope.get("scheme") == "https" else 80
-    yield "SERVER_NAME", host or "localhost"
-    yield "SERVER_PORT", str(port)
-    client, client_port = scope.get("client") or (None, None)
-    if client:
-        yield "REMOTE_ADDR", client
-    if client and client_port is not None:
-        yield "REMOTE_PORT", str(client_port)
-
-
-def _header_values(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]]:
-    lines: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        name = name.upper()
-        if b"_" not in name and name != b"PROXY":
-            lines.setdefault(name, []).append(value)
-    for name, values in lines.items():
-        if len(values) > MAX_REPEATS:
-            raise ValueError(f"more than {MAX_REPEATS} header lines of one name")
-        separator = b"; " if name == b"COOKIE" else b","  # RFC 9113 §8.2.3, RFC 9110 §5.3
-        key = name.decode("latin-1").replace("-", "_")
-        prefix = "" if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_"
-        yield prefix + key, separator.join(values).decode("latin-1")
 
 
 async def _bad_request(send: Send, text: str) -> None:

@@ -1,0 +1,86 @@
+"""An ASGI scope as a WSGI environ: what a WSGI application gets to see of an ASGI request.
+
+Pure: no async, no threads, no clock; imports nothing of aswr. Sources: the ASGI specification
+(HTTP 2.5), PEP 3333, RFC 3875.
+"""
+
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+Scope = MutableMapping[str, Any]
+Environ = dict[str, Any]
+
+MAX_REPEATS = 100  # header lines of one name that a request may carry
+
+
+def build_environ(scope: Scope) -> Environ:
+    """The WSGI environ of an HTTP scope, without ``wsgi.input``; `ValueError` on a bad request.
+
+    Header names with an underscore are dropped (they would pose as those with a hyphen), and so is
+    ``Proxy`` (CGI code would take it for the ``HTTP_PROXY`` setting).
+    """
+    script_name, path_info = _split_path(scope["path"], scope.get("root_path") or "")
+    query = scope.get("query_string") or b""
+    raw_path = scope.get("raw_path") or quote(scope["path"], errors="surrogateescape").encode()
+    target = (raw_path + b"?" + query if query else raw_path).decode("latin-1")
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": script_name,
+        "PATH_INFO": path_info,
+        "QUERY_STRING": query.decode("latin-1"),
+        "REQUEST_URI": target,
+        "RAW_URI": target,
+        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    environ.update(_addresses(scope))
+    environ.update(_header_values(scope.get("headers", ())))
+    return environ
+
+
+def _split_path(path: str, root_path: str) -> tuple[str, str]:
+    """SCRIPT_NAME and PATH_INFO, as the latin-1 text of their UTF-8 bytes (PEP 3333)."""
+    root = root_path.rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        path = path[len(root) :]
+    return _native(root), _native(path)
+
+
+def _native(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _addresses(scope: Scope) -> Iterable[tuple[str, str]]:
+    host, port = scope.get("server") or (None, None)
+    if port is None:  # unknown, or a Unix socket, whose path is no name
+        host, port = None, 443 if scope.get("scheme") == "https" else 80
+    yield "SERVER_NAME", host or "localhost"
+    yield "SERVER_PORT", str(port)
+    client, client_port = scope.get("client") or (None, None)
+    if client:
+        yield "REMOTE_ADDR", client
+    if client and client_port is not None:
+        yield "REMOTE_PORT", str(client_port)
+
+
+def _header_values(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]]:
+    lines: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        name = name.upper()
+        if b"_" not in name and name != b"PROXY":
+            lines.setdefault(name, []).append(value)
+    for name, values in lines.items():
+        if len(values) > MAX_REPEATS:
+            raise ValueError(f"more than {MAX_REPEATS} header lines of one name")
+        separator = b"; " if name == b"COOKIE" else b","  # RFC 9113 §8.2.3, RFC 9110 §5.3
+        key = name.decode("latin-1").replace("-", "_")
+        prefix = "" if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_"
+        yield prefix + key, separator.join(values).decode("latin-1")
