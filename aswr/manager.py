@@ -466,8 +466,8 @@ class CacheManager:
     def close(self, timeout: Seconds | None = None) -> None:
         """Stop refreshing, let loads end for ``timeout`` seconds, cancel the rest; idempotent.
 
-        The default is ``ASWR_DRAIN_TIMEOUT``. Afterwards stored answers are still served and everything else passes, until
-        `start`.
+        The default is ``ASWR_DRAIN_TIMEOUT``. Afterwards stored answers are still served and
+        everything else passes, until `start`.
         """
         loop, self._runtime = self._runtime, None
         if loop is None or self._drained:

@@ -1,0 +1,106 @@
+"""Every example, started as its first lines say and used over HTTP. These take their real time."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+COMPUTE = 10.0  # seconds, as the example says
+AT_ONCE = 0.05
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(*arguments: str, port: int) -> Iterator[None]:
+    """The server of these arguments, from accepting connections to SIGTERM."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None, process.stderr.read().decode()
+                assert time.monotonic() < until, "the server does not accept connections"
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+        assert b"Traceback" not in errors, errors.decode()
+
+
+def get(port: int) -> tuple[float, int, str, bytes]:
+    """Seconds, status, Cache-Status and body of the example's page."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    begun = time.monotonic()
+    connection.request("GET", "/delta_positions")
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return (
+        time.monotonic() - begun,
+        response.status,
+        response.headers.get("Cache-Status", ""),
+        body,
+    )
+
+
+def best_of_three(port: int) -> float:
+    """The shortest of three answers: the machine is shared, one may be unlucky."""
+    return min(get(port)[0] for _ in range(3))
+
+
+def test_delta_positions() -> None:
+    """The seed's example: the first answer takes ten seconds, and no other one ever waits."""
+    port = free_port()
+    example = str(EXAMPLES / "delta_positions")
+    with running("flask", "--app", example, "run", "--port", str(port), port=port):
+        seconds, status, said, first = get(port)
+        assert status == 200
+        assert b"delta_positions" in first
+        assert COMPUTE / 2 < seconds < COMPUTE + 3, "the job began when the server did"
+        assert said.startswith("aswr; fwd=uri-miss")
+        assert best_of_three(port) < AT_ONCE
+        until = time.monotonic() + 2.5 * COMPUTE
+        slowest = 0.0
+        while (body := get(port)[3]) == first:
+            slowest = max(slowest, best_of_three(port))
+            assert time.monotonic() < until, "nothing was renewed in the background"
+            time.sleep(0.2)
+        assert slowest < 0.5
+        assert body != first
+
+
+def test_gunicorn_conf() -> None:
+    """The gunicorn example's one line starts the jobs: an answer is there before anybody asks."""
+    pytest.importorskip("gunicorn")
+    port = free_port()
+    conf = str(EXAMPLES / "gunicorn.conf.py")
+    with running(
+        "gunicorn", "--chdir", str(EXAMPLES), "--config", conf, "--bind", f"127.0.0.1:{port}",
+        "delta_positions:app", port=port,
+    ):  # fmt: skip
+        time.sleep(COMPUTE + 3)
+        seconds, status, said, _ = get(port)
+        assert (status, said.split(";")[1]) == (200, " hit")
+        assert seconds < 0.5
