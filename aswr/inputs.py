@@ -190,6 +190,10 @@ class RecordedEnviron(dict[str, Any]):
         self._all()
         return bool(super().__eq__(other))
 
+    def __ne__(self, other: object) -> bool:
+        self._all()
+        return bool(super().__ne__(other))
+
     __hash__ = None
 
     def __or__(self, other: Any) -> Any:

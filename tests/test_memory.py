@@ -234,6 +234,7 @@ def test_once_hot_leaves_in_the_end() -> None:
         if number < 100:
             for old in range(270):
                 cache.peek(("old", old % 90))
+            assert max(node.freq for node in cache._nodes.values()) == 3
     assert {key[0] for key in keys(cache)} == {"new"}
 
 
