@@ -132,7 +132,7 @@ class Engine:
         The load goes on. Raises `LoadCycle`, `LoadTimeout`, and on aswr's own loop `RuntimeError`:
         ``twin`` is the form to use there.
         """
-        if waiter.future.done():
+        if waiter.future.done() and not waiter.inline:
             return waiter.future.result()
         runtime = self.runtime
         self.waiting += 1
@@ -147,6 +147,7 @@ class Engine:
         except TimeoutError:
             return None if waiter.future.cancel() else waiter.future.result()
         finally:
+            waiter.gone = True  # needs no room on the stack, which may be why he leaves
             self.waiting -= 1
             self._see_off(waiter, runtime)
 
@@ -331,7 +332,8 @@ class Engine:
     async def _run(self, flight: Flight) -> Loaded:
         load = flight.load
         if flight.inline is not None and any(w.run_inline(flight) for w in flight.waiters):
-            loaded = await asyncio.shield(asyncio.wrap_future(flight.inline))
+            flight.inline_end = asyncio.wrap_future(flight.inline)
+            loaded = await asyncio.shield(flight.inline_end)
         elif load.sync:
             loaded = await self.runtime.work(partial(load.run, flight))
         else:
@@ -408,6 +410,8 @@ class Engine:
         if flight.timer is not None:
             flight.timer.cancel()
             flight.timer = None
+        for nested in flight.waits_for:
+            nested.forsaken_by(flight)
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._active.discard(task)

@@ -101,6 +101,7 @@ class Waiter:
     force: bool = False
     inline: bool = False
     after_inline: "Future[Result] | None" = None
+    gone: bool = False  # he has left `Engine.wait`, with a result or without
 
     def resolve(self, result: Result) -> None:
         """Give him his result, once; nothing where he has left."""
@@ -112,7 +113,7 @@ class Waiter:
 
         False where he may not, or has left: then nobody runs it.
         """
-        if not self.inline:
+        if self.gone or not self.inline:
             return False
         self.after_inline = Future()
         try:
@@ -132,6 +133,7 @@ class Flight:
     runtime: Runtime
     on_release: Callable[["Flight"], None]
     inline: "Future[Loaded] | None" = None  # ended by the waiter who runs the load
+    inline_end: "asyncio.Future[Loaded] | None" = None  # the same, as the loop sees it
     waiters: list[Waiter] = field(default_factory=list)
     waits_for: list["Flight"] = field(default_factory=list)
     running: "asyncio.Task[Any] | None" = None  # the user's coroutine
@@ -178,6 +180,16 @@ class Flight:
             self.inline.set_exception(error)
         else:
             self.inline.set_result(loaded)
+
+    def forsaken_by(self, parent: "Flight") -> None:
+        """``parent``'s load is over: where it ran this one inline, and not to its end, end it.
+
+        So it is with a stack that is full: not even the error gets out by ``inline``.
+        """
+        left = any(w.inline and w.gone and w.parent is parent for w in self.waiters)
+        if left and self.inline_end is not None and not self.inline_end.done():
+            error = LoadError(f"{parent.load.name} did not run {self.load.name} to its end")
+            self.inline_end.set_exception(error)
 
     def release(self, detail: str) -> None:
         """Tell the waiters, now, that they must pass; any thread."""

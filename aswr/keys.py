@@ -182,5 +182,5 @@ def digest(namespace: str, key: Hashable) -> str:
 
     Every part of a key is a plain value, so its repr is injective.
     """
-    text = repr(key).encode("utf-8", "surrogatepass")
+    text = repr(key).encode()
     return f"aswr:{namespace}:{hashlib.blake2b(text, digest_size=16).hexdigest()}"

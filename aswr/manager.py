@@ -16,16 +16,13 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 from aiocache.base import BaseCache
 from flask import Flask, Response
 from flask.ctx import RequestContext
-from flask.globals import _cv_app
 from flask.signals import request_finished, request_started
 
 from . import http, runtime
 from .asgi import AsgiApp
-from .codec import Entry
 from .executor import DaemonExecutor
-from .flight import How, Waiter
 from .jobs import JobInfo, Jobs
-from .keys import name_of, split_path
+from .keys import name_of
 from .memo import Memoized, wrap
 from .options import (
     UNSET,
@@ -41,6 +38,7 @@ from .options import (
 from .serving import start_when_served
 from .site import MARK, Site
 from .typing import CachedFunction, MemoizedFunction
+from .verbs import VERB_LIMIT, WHICH_APP, Verbs
 from .views import CachedView, is_async
 
 P = ParamSpec("P")
@@ -50,7 +48,7 @@ Tagger = tuple[str, ...] | Callable[[Any], Any]
 CacheSource: TypeAlias = BaseCache | Callable[[], BaseCache]
 
 
-class CacheManager:
+class CacheManager(Verbs):
     """A stale-while-revalidate cache for Flask apps.
 
     ``cache`` is None (memory, bounded by ``max_bytes``), an aiocache cache object, or a factory of
@@ -80,16 +78,15 @@ class CacheManager:
         self._views: list[CachedView] = []
         self._names: dict[str, int] = {}
         self._runtime: runtime.Runtime | None = None
-        self._drained = True
         if app is not None:
             self.init_app(app)
 
     def __repr__(self) -> str:
         apps = ", ".join(site.name for site in self._live())
-        return f"<CacheManager apps=[{apps}] {'closed' if self._drained else 'running'}>"
+        return f"<CacheManager apps=[{apps}] {'closed' if self._runtime is None else 'running'}>"
 
     def __del__(self) -> None:
-        if getattr(self, "_drained", True):
+        if getattr(self, "_runtime", None) is None:
             return
         warnings.warn(
             f"unclosed {self!r}: call close()", ResourceWarning, source=self, stacklevel=2
@@ -116,7 +113,8 @@ class CacheManager:
             )
         given = {name: value for name, value in self._given.items() if value is not UNSET}
         config = read_config({**app.config, **given})
-        source = _check_cache(cache or self._cache or config["ASWR_CACHE"])
+        sources = (cache, self._cache, config["ASWR_CACHE"])  # an empty cache object is falsy
+        source = _check_cache(next((s for s in sources if s is not None), None))
         site = Site(app, config, self._loop, self._clock, source)
         _ = site.base  # a bad ASWR_BASE_URL is an error here
         app.extensions["aswr"] = self
@@ -319,100 +317,7 @@ class CacheManager:
         if self._jobs.started:
             self.start()
 
-    # Verbs. They act on current_app, else on the only live app.
-
-    def refresh(self, path: str) -> Entry | None:
-        """Load ``path`` anew, and its variants in use, and wait; returns what is stored then.
-
-        Joins a load under way. Raises what the load raises, `WaitTimeout` when it takes longer than
-        ``wait_timeout``, `ValueError` where no cached view answers the path.
-        """
-        site = self._for_verb()
-        if site is None:
-            return None
-        waiter = self._enlist(site, path, sync=True)
-        patience = waiter.load.times.wait_timeout
-        result = site.engine.wait(waiter, patience, f"await manager.arefresh({path!r})")
-        return _refreshed(site, waiter, result)
-
-    async def arefresh(self, path: str) -> Entry | None:
-        """As `refresh`, for async code."""
-        site = self._for_verb()
-        if site is None:
-            return None
-        waiter = self._enlist(site, path)
-        result = await site.engine.await_(waiter, waiter.load.times.wait_timeout)
-        return _refreshed(site, waiter, result)
-
-    def _enlist(self, site: Site, path: str, sync: bool = False) -> Waiter:
-        load = site.load_of(path)
-        for variant in site.used_variants(path, load):
-            site.engine.enlist(variant, force=True)
-        return site.engine.enlist(load, force=True, sync=sync)
-
-    def invalidate(self, path: str) -> None:
-        """Purge ``path`` with every query of it, or with a ``?query`` that URL alone.
-
-        Takes effect at once, for loads in flight too: nothing older is served after it returned.
-        """
-        bare, query = split_path(path)
-        self._purge(lambda site: site.engine.purge_path(bare, query), "ainvalidate(...)")
-
-    async def ainvalidate(self, path: str) -> None:
-        """As `invalidate`, for async code."""
-        bare, query = split_path(path)
-        await self._apurge(lambda site: site.engine.purge_path(bare, query))
-
-    def invalidate_tags(self, *tags: str) -> None:
-        """Purge every entry that bears one of the tags; at once, for loads in flight too."""
-        self._purge(lambda site: site.engine.purge_tags(tags), "ainvalidate_tags(...)")
-
-    async def ainvalidate_tags(self, *tags: str) -> None:
-        """As `invalidate_tags`, for async code."""
-        await self._apurge(lambda site: site.engine.purge_tags(tags))
-
-    def clear(self) -> None:
-        """Purge everything of the app; at once, for loads in flight too."""
-        self._purge(lambda site: site.engine.purge_all(), "aclear()")
-
-    async def aclear(self) -> None:
-        """As `clear`, for async code."""
-        await self._apurge(lambda site: site.engine.purge_all())
-
-    def _purge(self, purge: Callable[[Site], Callable[[], Any]], twin: str) -> None:
-        site = self._for_verb()
-        if site is None:
-            return
-        if self._runtime is not None:
-            self._runtime.refuse_on_loop(f"await manager.{twin}")
-        clean = purge(site)
-        if self._needs_cleaning(site):
-            self._loop().call(clean, "aswr purge", twin, _VERB_LIMIT)
-
-    async def _apurge(self, purge: Callable[[Site], Callable[[], Any]]) -> None:
-        site = self._for_verb()
-        if site is None:
-            return
-        clean = purge(site)
-        if self._needs_cleaning(site):
-            await asyncio.wrap_future(self._loop().submit(clean, "aswr purge"))
-
-    def _needs_cleaning(self, site: Site) -> bool:
-        """Is there a loop that owns entries, or a backend that holds some? The stamp is set."""
-        return not self._drained or (site.store.shared and not site.engine.closed)
-
-    def peek(self, path: str) -> Entry | None:
-        """What is stored for a plain request for ``path``, whatever its age; loads nothing."""
-        site = self._for_verb()
-        if site is None:
-            return None
-        entry = site.store.peek(site.plain_key(path))
-        return None if entry is None or entry.passing else entry
-
-    def stats(self) -> dict[str, int]:
-        """Counters and sizes of the app's cache, as of now."""
-        site = self._for_verb()
-        return {} if site is None else site.engine.stats()
+    # Periodic refresh and life cycle; the verbs are in `Verbs`.
 
     def has_jobs(self) -> bool:
         """Is anything scheduled?"""
@@ -421,8 +326,6 @@ class CacheManager:
     def jobs(self) -> list[JobInfo]:
         """The periodic refreshes of every live app."""
         return self._jobs.infos(self._live())
-
-    # Life cycle.
 
     def start(self) -> None:
         """Start the loop thread and the periodic refreshes; idempotent.
@@ -447,11 +350,11 @@ class CacheManager:
                 site.engine.closed = False
             self._jobs.begin(loop, sites)
 
-        loop.call(begin, "aswr start", "asyncio.to_thread(manager.start)", _VERB_LIMIT)
+        loop.call(begin, "aswr start", "asyncio.to_thread(manager.start)", VERB_LIMIT)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until every load asked for so far is over; False when ``timeout`` came first."""
-        if self._drained:
+        if self._runtime is None:
             return True
         until = None if timeout is None else time.monotonic() + timeout
         self._loop().refuse_on_loop("await asyncio.to_thread(manager.join)")
@@ -469,11 +372,10 @@ class CacheManager:
         The default is ``ASWR_DRAIN_TIMEOUT``. Afterwards stored answers are still served and
         everything else passes, until `start`.
         """
-        loop, self._runtime = self._runtime, None
-        if loop is None or self._drained:
+        loop = self._runtime
+        if loop is None:
             return
         loop.refuse_on_loop("await asyncio.to_thread(manager.close)")
-        self._drained = True
         sites = self._live()
         limit = max((site.config["ASWR_DRAIN_TIMEOUT"] for site in sites), default=0.0)
         if timeout is not None:
@@ -487,12 +389,12 @@ class CacheManager:
             # A blocked loop does not answer: its thread is a daemon and ends with the process.
             with contextlib.suppress(TimeoutError):
                 loop.submit(drain, "aswr drain").result(limit + 2.0)
+        self._runtime = None
         runtime.release(self)
 
     def forget(self) -> None:
         """In a forked child: nothing of the parent's runs here."""
         self._runtime = None
-        self._drained = True
         self._jobs.forget()
         for site in self._live():
             site.forget()
@@ -505,7 +407,7 @@ class CacheManager:
         if app is None:
             sites = self._live()
             if len(sites) != 1:
-                raise RuntimeError(_WHICH_APP.format(count=len(sites), call="manager.asgi(app)"))
+                raise RuntimeError(WHICH_APP.format(count=len(sites), call="manager.asgi(app)"))
             app = sites[0].app
         site = self._sites[app]
         return AsgiApp(
@@ -523,11 +425,11 @@ class CacheManager:
             workers = next((s.config["ASWR_WORKERS"] for s in self._live()), None)
             loop = runtime.current(self, workers or runtime.DEFAULT_WORKERS)
             self._runtime = loop
-            self._drained = False
         return loop
 
-    def _live(self) -> list[Site]:
-        return [site for site in list(self._sites.values()) if site.live]
+    @property
+    def _running(self) -> runtime.Runtime | None:
+        return self._runtime
 
     def _site_of(self, context: RequestContext) -> Site:
         try:
@@ -538,18 +440,6 @@ class CacheManager:
                 "given: call manager.init_app(app)"
             ) from None
 
-    def _for_verb(self) -> Site | None:
-        """The site a verb acts on; None where the cache is switched off."""
-        context = _cv_app.get(None)
-        site = None if context is None else self._sites.get(context.app)
-        if site is None:
-            sites = self._live()
-            if len(sites) != 1:
-                call = "with app.app_context(): ..."
-                raise RuntimeError(_WHICH_APP.format(count=len(sites), call=call))
-            site = sites[0]
-        return site if site.enabled else None
-
     def _name(self, function: Callable[..., Any]) -> str:
         cls = getattr(function, "view_class", None)
         name = name_of(cls or function)
@@ -557,15 +447,9 @@ class CacheManager:
         return name if count == 1 else f"{name}#{count}"
 
 
-_VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
-
 _UPSIDE_DOWN = (
     "{name}: @manager.cacher(...) stands above @app.route(...), so Flask serves the view without "
     "its cache; put @app.route(...) on top and @manager.cacher(...) below it"
-)
-_WHICH_APP = (
-    "this acts on current_app or on the only app of its manager, and there are {count} apps and "
-    "no app context here: use {call}"
 )
 
 
@@ -610,13 +494,3 @@ def _keep_cookies_apart(sender: Flask, response: Response, **extra: Any) -> None
         fields = list(response.headers)
         if (kept := http.without_ours(fields)) != fields:
             response.headers = type(response.headers)(kept)
-
-
-def _refreshed(site: Site, waiter: Waiter, result: Any) -> Entry | None:
-    """What a refresh comes to: the entry stored, None where nothing was; raises what went wrong."""
-    if result is None:
-        limit = waiter.load.times.wait_timeout
-        raise site.engine.impatient(waiter.load, f"this took longer than {limit:g} s")
-    if result.how is How.FAILED and isinstance(result.value, BaseException):
-        raise result.value
-    return result.entry if result.how in (How.STORED, How.COLLAPSED, How.HIT) else None

@@ -220,7 +220,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
 
     def peek(*args: Any, **kwargs: Any) -> Entry | None:
         site = site_of()
-        return None if site is None else site.store.peek(memoized.key(args, kwargs))
+        return None if site is None else site.store.glance(memoized.key(args, kwargs))
 
     def refresh(*args: Any, **kwargs: Any) -> Any:
         site = site_of()

@@ -88,8 +88,9 @@ def refuse_undecoratable(decorator: str, function: Any) -> None:
     if not callable(function):
         raise TypeError(f"{decorator} decorates functions, got {function!r}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        name = getattr(function, "__qualname__", repr(function))
         raise TypeError(
-            f"{decorator} cannot decorate the generator function {function.__qualname__}: it "
+            f"{decorator} cannot decorate the generator function {name}: it "
             "returns before it has a value; return the finished value, or from a view "
             "Response(generator())"
         )

@@ -146,7 +146,13 @@ class Store:
 
     def peek(self, key: Hashable) -> Entry | None:
         """The entry of a key that no purge concerns; any thread, no lock, no await."""
-        entry: Any = self.memory.peek(key)
+        return self._unless_purged(key, self.memory.peek(key))
+
+    def glance(self, key: Hashable) -> Entry | None:
+        """As `peek`, but not a use of the entry: for who looks after entries."""
+        return self._unless_purged(key, self.memory.glance(key))
+
+    def _unless_purged(self, key: Hashable, entry: Any) -> Entry | None:
         if entry is None or self.stamps.latest(key, entry.tags) > entry.born:
             return None
         return entry  # type: ignore[no-any-return]
@@ -158,7 +164,7 @@ class Store:
         """
         if self.stamps.latest(key, entry.tags) > entry.born:
             return False
-        old: Any = self.memory.peek(key)
+        old: Any = self.memory.glance(key)
         if old is not None and old.born > entry.born:
             return False
         if not self.memory.put(key, entry, entry.size):
@@ -183,7 +189,7 @@ class Store:
 
     def sweep(self, key: Hashable, number: int) -> None:
         """Free the memory of an entry that the purge ``number`` killed; a newer one stays."""
-        entry: Any = self.memory.peek(key)
+        entry: Any = self.memory.glance(key)
         if entry is None or entry.born < number:
             self.discard(key)
 

@@ -20,8 +20,8 @@ class Watchdog:
     """Watches the thread ``ident``; ``post`` schedules a callable on its loop.
 
     ``busy()`` says whether a beat is worth asking for. ``limit`` is in seconds: a beat that takes
-    longer is reported once, when the loop answers again, or after ``report_after`` while it is
-    still held.
+    longer is reported when the loop answers again, or after ``report_after`` while it is still
+    held; each line of code once.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Watchdog:
         self._busy = busy
         self._limit = limit
         self._report_after = report_after
+        self._told: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="aswr-watchdog", daemon=True)
 
@@ -50,7 +51,8 @@ class Watchdog:
         self._stopped.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._limit):
+        # Half the limit: what holds the loop for twice as long must not slip between two beats.
+        while not self._stopped.wait(self._limit / 2):
             if self._busy():
                 try:
                     self._one_beat()
@@ -67,15 +69,19 @@ class Watchdog:
         answered.wait(self._report_after)
         if self._stopped.is_set():
             return
-        held = time.monotonic() - asked
-        state = "held" if answered.is_set() else "has been holding"
+        if where not in self._told:
+            self._told.add(where)
+            self._tell(where, time.monotonic() - asked, answered.is_set())
+        while not answered.wait(self._limit) and not self._stopped.is_set():
+            pass
+
+    def _tell(self, where: str, held: float, over: bool) -> None:
+        state = "held" if over else "has been holding"
         log.warning(
             "%s %s the event loop for %.1f s: code that blocks belongs in a def function, in "
             "run_in_executor, or under cacher(..., blocking=True). Hits were not affected.",
             where, state, held, extra={"aswr_where": where, "aswr_seconds": held},
         )  # fmt: skip
-        while not answered.wait(self._limit) and not self._stopped.is_set():
-            pass
 
 
 def place_of(frame: FrameType | None) -> str:

@@ -477,10 +477,16 @@ class TestLifeCycle:
         app = Flask("shop")
         manager = CacheManager(app, clock=clock)
         manager.memoize(timeout=5)(lambda: 1).sync()
+        assert manager.join(5)
+        gone = threading.Event()
+        weakref.finalize(manager, gone.set)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             del app, manager
-            gc.collect()
+            for _ in range(500):  # a thread may still be letting go of the last load
+                gc.collect()
+                if gone.wait(0.02):
+                    break
         assert any("close()" in str(w.message) for w in caught if w.category is ResourceWarning)
 
     def test_close_waits_for_loads_until_the_deadline(self, app, manager, gate, background):
