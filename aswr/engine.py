@@ -112,7 +112,7 @@ class Engine:
         turned away with a `WaitTimeout` as his result; the load begins all the same.
         """
         parent = current_flight.get()
-        waiter = Waiter(load, self.store.stamps.tick(), parent=parent, force=force)
+        waiter = Waiter(load, parent=parent, force=force)
         if self.closed:
             waiter.resolve(_CLOSED)
         elif parent is None and self.waiting >= self._max_waiters:
@@ -224,7 +224,7 @@ class Engine:
         if self.store.shared:
             await self.store.remove(keys)
         else:
-            self._prunable[name] = number
+            self._prunable[name] = max(number, self._prunable.get(name, 0))
             self._prune()
 
     async def _clean_all(self, number: int) -> None:
@@ -285,6 +285,8 @@ class Engine:
         if waiter.parent is not None:
             waiter.parent.waits_for.append(flight)
         flight.waiters.append(waiter)
+        stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
+        waiter.late = max(stamps.latest(flight.load.key, ()), stamps.latest_tag) > flight.born
         if flight.expired and flight.timer is None:
             self._arm(flight)  # this one waits for a load whose time is already up
 
@@ -369,7 +371,7 @@ class Engine:
             self.store.discard(key)
         self._note_outcome(flight, loaded)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
-            purged = max(purged, self.store.stamps.latest_tag())
+            purged = max(purged, self.store.stamps.latest_tag)
         self._deliver(flight, loaded, entry, stored, purged)
         return entry if stored else None
 
@@ -389,7 +391,7 @@ class Engine:
         self._end(flight)
         first = True
         for waiter in flight.dismiss():
-            if flight.born < purged < waiter.asked:
+            if waiter.late and flight.born < purged:
                 # He asked after a purge that this load began before: he is owed a newer one.
                 waiter.inline = False
                 self._join(waiter)
@@ -424,6 +426,8 @@ class Engine:
     # Failures, time-outs, passes.
 
     def _note_outcome(self, flight: Flight, loaded: Loaded) -> None:
+        if loaded.fate is Fate.FAILED and self.closed and isinstance(loaded.value, LoadError):
+            return  # cut short by the drain
         if loaded.fate is Fate.FAILED:
             self._count_failure(flight, loaded.detail or loaded.value)
         elif loaded.fate is Fate.KEEP:

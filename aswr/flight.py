@@ -92,15 +92,15 @@ class Result:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A caller at the end of a flight; ``asked`` dates him among the purges."""
+    """A caller at the end of a flight."""
 
     load: Load
-    asked: int
     future: "Future[Result]" = field(default_factory=Future)
     parent: "Flight | None" = None  # the flight whose code he is
     force: bool = False
     inline: bool = False
     after_inline: "Future[Result] | None" = None
+    late: bool = False  # he took his seat after a purge that the flight began before
     gone: bool = False  # he has left `Engine.wait`, with a result or without
 
     def resolve(self, result: Result) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger("aswr.runtime")
 T = TypeVar("T")
 
 START_LIMIT = 5.0  # seconds that the new thread has to answer
+STOP_LIMIT = 1.5  # seconds that it has to end; a loop that somebody holds never does
 DEFAULT_WORKERS = min(32, (os.cpu_count() or 1) * 5)
 
 
@@ -59,6 +60,7 @@ class Runtime:
             self.ident = self._ready.result(START_LIMIT)
         except TimeoutError:
             self._stopping = True
+            _forgotten.append(self)  # the thread may still come, and finds its loop
             raise RuntimeError(
                 f"aswr's loop thread did not answer within {START_LIMIT:.0f} s: threads do not run "
                 "in this process. Under uWSGI set 'enable-threads = true' (and 'lazy-apps = true')."
@@ -151,7 +153,7 @@ class Runtime:
     def stop(self) -> None:
         """`end`, and wait for the thread. Not on the loop."""
         self.end()
-        self._thread.join(START_LIMIT)
+        self._thread.join(STOP_LIMIT)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -247,7 +249,7 @@ _lock = threading.RLock()
 _current: Runtime | None = None
 _users: "weakref.WeakSet[Drained]" = weakref.WeakSet()
 _registered = False
-_forgotten: list[Runtime] = []  # kept: collecting an inherited loop would touch its parent's
+_forgotten: list[Runtime] = []  # kept: to collect an inherited loop would touch its parent's
 
 
 def current(user: Drained, workers: int = DEFAULT_WORKERS) -> Runtime:
@@ -259,7 +261,11 @@ def current(user: Drained, workers: int = DEFAULT_WORKERS) -> Runtime:
     with _lock:
         _users.add(user)
         if _current is None or not _current.alive:
-            _current = Runtime(workers)
+            try:
+                _current = Runtime(workers)
+            except BaseException:
+                _users.discard(user)
+                raise
         if not _registered:
             atexit.register(_drain)
             _registered = True
@@ -306,7 +312,10 @@ def when(ready: Callable[[], bool], action: Callable[[], None], limit: float) ->
 
 def _drain() -> None:
     for user in list(_users):
-        user.close()
+        try:
+            user.close()
+        except Exception as error:
+            log.error("%r could not be drained: %r", user, error, exc_info=error)
 
 
 def _forget() -> None:

@@ -47,6 +47,7 @@ class Stamps:
         self.purged_at = -math.inf  # when anything was last purged, for entries of other epochs
         self.floor = 0  # everything born before it is dead
         self.tags: dict[str, int] = {}
+        self.latest_tag = 0  # the newest stamp of any tag
         self.keys: dict[Hashable, int] = {}  # of paths, URLs and calls; pruned once swept
 
     def forget(self) -> None:
@@ -61,7 +62,7 @@ class Stamps:
     def purge_tags(self, tags: Iterable[str]) -> None:
         with self._lock:
             for tag in tags:
-                self.tags[tag] = self.tick()
+                self.tags[tag] = self.latest_tag = self.tick()
             self._purged(self.tags)
 
     def purge_key(self, name: Hashable) -> int:
@@ -92,11 +93,6 @@ class Stamps:
         for tag in tags if self.tags else ():
             found = max(found, self.tags.get(tag, 0))
         return max(found, self.floor)  # read last: it is raised before stamps are dropped
-
-    def latest_tag(self) -> int:
-        """The newest stamp of any tag."""
-        with self._lock:
-            return max(self.tags.values(), default=0)
 
     def _purged(self, stamps: dict[Any, int]) -> None:
         self.purged_at = self._clock()

@@ -108,7 +108,9 @@ def test_every_reader_of_a_dict_is_overridden():
     """A method that dict gains one day must not open an unseen way to read."""
     writers = {"__setitem__", "__delitem__", "clear", "update", "__ior__", "fromkeys"}
     plumbing = {
-        name for name in dir(dict) if name in dir(object) and name not in ("__eq__", "__ne__", "__repr__")
+        name
+        for name in dir(dict)
+        if name in dir(object) and name not in ("__eq__", "__ne__", "__repr__")
     }
     derived = {"__class_getitem__", "__reduce__", "__reduce_ex__", "__sizeof__"}
     readers = set(dir(dict)) - writers - plumbing - derived

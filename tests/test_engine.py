@@ -1,0 +1,1379 @@
+"""The engine's invariants, with the real loop thread, a manual clock, and loads held by hand."""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from aiocache import SimpleMemoryCache
+from aiocache.base import BaseCache
+
+from aswr import engine as engine_module
+from aswr import store as store_module
+from aswr.codec import Entry
+from aswr.engine import Engine
+from aswr.errors import LoadCycle, LoadError, LoadTimeout, WaitTimeout
+from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
+from aswr.keys import ViewKey
+from aswr.policy import RETRY_FIRST, Times, Verdict, decide
+from aswr.runtime import Runtime
+from aswr.store import Store
+
+LIMIT = 10.0  # seconds that anything here may wait
+TWIN = "await fn(...)"
+KEY = ViewKey("app:page", "", "/page", "a=1", "", ())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Call:
+    """One load in progress, which ends as the test says."""
+
+    def __init__(self, flight: Flight) -> None:
+        self.flight = flight
+        self.outcome: Future[Loaded] = Future()
+
+    def give(self, value: Any, fate: Fate = Fate.STORE, **loaded: Any) -> None:
+        self.outcome.set_result(Loaded(value, fate, **loaded))
+
+    def fail(self, error: BaseException) -> None:
+        self.outcome.set_exception(error)
+
+
+class Source:
+    """Something that is loaded: each load appears in ``next()`` and is held there."""
+
+    def __init__(self, key: Any = KEY, *, sync: bool = False, **times: Any) -> None:
+        self.calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self.loads = 0
+        run = self._sync if sync else self._async
+        self.load = Load(
+            key, f"load of {key}", Times(**{"timeout": 10, "refresh_margin": 4} | times), run, sync
+        )
+
+    def next(self) -> Call:
+        return self.calls.get(timeout=LIMIT)
+
+    def _begin(self, flight: Flight) -> Future[Loaded]:
+        self.loads += 1
+        call = Call(flight)
+        self.calls.put(call)
+        return call.outcome
+
+    async def _body(self, flight: Flight) -> Loaded:
+        return await asyncio.wrap_future(self._begin(flight))
+
+    async def _async(self, flight: Flight) -> Any:
+        return await flight.run(self._body(flight), flight.context())
+
+    def _sync(self, flight: Flight) -> Loaded:
+        return flight.context().run(lambda: self._begin(flight).result(LIMIT))
+
+
+class Bench:
+    """An engine over a store on a loop thread, and what tests do with them."""
+
+    def __init__(
+        self,
+        *,
+        workers: int = 4,
+        max_waiters: int = 100,
+        max_bytes: int = 2**20,
+        backend: BaseCache | Callable[[], BaseCache] | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.runtime = Runtime(workers)
+        self.store = Store("test", self.clock, max_bytes, backend)
+        self.engine = Engine(
+            "test", self.store, lambda: self.runtime, clock=self.clock, random=lambda: 0.0,
+            max_waiters=max_waiters,
+        )  # fmt: skip
+
+    def barrier(self) -> None:
+        """Until the loop has seen everything that was posted before."""
+
+        async def nothing() -> None:
+            await asyncio.sleep(0)
+
+        self.runtime.submit(nothing, "barrier").result(LIMIT)
+
+    def join(self) -> None:
+        """Until every flight is over."""
+        self.engine.join().result(LIMIT)
+
+    def ask(self, source: Source, *, force: bool = False) -> Waiter:
+        """A waiter who has his seat."""
+        waiter = self.engine.enlist(source.load, force=force)
+        self.barrier()
+        return waiter
+
+    def wait(self, waiter: Waiter, patience: float | None = LIMIT) -> Result | None:
+        return self.engine.wait(waiter, patience, TWIN)
+
+    def result(self, waiter: Waiter) -> Result:
+        result = self.wait(waiter)
+        assert result is not None, "nobody answered"
+        return result
+
+    def store_now(self, source: Source, value: Any, **loaded: Any) -> Entry:
+        """Load and store a value."""
+        waiter = self.ask(source, force=True)
+        source.next().give(value, **loaded)
+        entry = self.result(waiter).entry
+        self.join()
+        assert entry is not None
+        return entry
+
+    def fail_now(self, source: Source) -> None:
+        """A background load that fails."""
+        self.runtime.post(self.engine.tick, source.load)
+        source.next().fail(OSError("down"))
+        self.join()
+
+    def purge(self, purge: Callable[[], Callable[[], Any]]) -> None:
+        """Purge, and return when that has."""
+        self.runtime.submit(purge(), "purge").result(LIMIT)
+
+    def served(self, key: Any = KEY) -> Any:
+        """What a request that does not wait gets now."""
+        entry = self.store.peek(key)
+        decision = decide(entry, self.clock(), self.engine.retry_at(key))
+        return entry.value if entry is not None and decision.serve else None
+
+    def close(self) -> None:
+        self.runtime.submit(lambda: self.engine.drain(0.0), "drain").result(LIMIT)
+        self.runtime.stop()
+
+
+@pytest.fixture
+def benches() -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**options: Any) -> Bench:
+        made.append(Bench(**options))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def bench(benches: Callable[..., Bench]) -> Bench:
+    return benches()
+
+
+def together(calls: list[Callable[[], Any]]) -> list[Any]:
+    """The results of calls that run at the same time, each on a thread."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        return [future.result(LIMIT) for future in futures]
+
+
+# 1. At most one load per key in flight.
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_fifty_waiters_share_one_load(bench: Bench, sync: bool) -> None:
+    """However many wait for a key, it is loaded once, and one of them counts as the cause."""
+    source = Source(sync=sync)
+    seated = threading.Barrier(51)
+
+    def visitor() -> Result:
+        waiter = bench.engine.enlist(source.load, sync=True)
+        seated.wait(LIMIT)
+        return bench.result(waiter)
+
+    def lead() -> int:
+        seated.wait(LIMIT)
+        call = source.next()
+        bench.barrier()
+        waiting = len(call.flight.waiters)
+        call.give("page")
+        return waiting
+
+    *results, waiting = together([visitor] * 50 + [lead])
+    assert waiting == 50
+    assert source.loads == bench.engine.loads == 1
+    assert [result.value for result in results] == ["page"] * 50
+    hows = [result.how for result in results]
+    assert hows.count(How.STORED) == 1
+    assert hows.count(How.COLLAPSED) == 49
+    assert bench.engine.waiting == 0
+
+
+def test_stale_hits_start_one_load(bench: Bench) -> None:
+    """Any number of stale hits, ticks and waiters come to one flight."""
+    source = Source()
+    bench.store_now(source, "old")
+    bench.clock.now += 7
+    together([lambda: bench.engine.start(source.load)] * 20)
+    call = source.next()
+    waiter = bench.ask(source)
+    bench.runtime.post(bench.engine.tick, source.load)
+    bench.engine.start(source.load)
+    bench.barrier()
+    assert len(bench.engine.flights) == 1
+    call.give("new")
+    assert bench.result(waiter).value == "new"
+    bench.join()
+    assert source.loads == 2
+
+
+def test_different_keys_load_side_by_side(bench: Bench) -> None:
+    """A load of one key does not hold up another's."""
+    slow, quick = Source(("slow",)), Source(("quick",))
+    bench.ask(slow)
+    held = slow.next()
+    waiter = bench.ask(quick)
+    quick.next().give("quick")
+    assert bench.result(waiter).value == "quick"
+    held.give("slow")
+
+
+def test_a_waiter_who_comes_too_late_for_the_flight_gets_what_it_stored(bench: Bench) -> None:
+    """Between a miss and the waiter's arrival on the loop a load may end: no second one begins."""
+    source = Source()
+    bench.store_now(source, "page")
+    result = bench.result(bench.engine.enlist(source.load))
+    assert (result.how, source.loads) == (How.HIT, 1)
+
+
+def test_a_start_finds_a_fresh_entry(bench: Bench) -> None:
+    """A stale hit whose load another has done meanwhile starts none."""
+    source = Source()
+    bench.store_now(source, "page")
+    bench.engine.start(source.load)
+    bench.barrier()
+    assert source.loads == 1
+
+
+# 2. FRESH and STALE never wait.
+
+
+def test_a_blocked_loop_does_not_stop_hits(bench: Bench) -> None:
+    """With the loop held, fresh and stale answers are served, and the refresh waits its turn."""
+    source = Source()
+    bench.store_now(source, "page")
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        release.wait(LIMIT)
+
+    bench.runtime.post(hold)
+    assert held.wait(LIMIT)
+    try:
+        assert bench.served() == "page"
+        bench.clock.now += 7
+        for _ in range(1000):
+            assert bench.served() == "page"
+            bench.engine.start(source.load)
+        assert not release.is_set()
+        assert source.loads == 1
+    finally:
+        release.set()
+    source.next().give("new")
+    bench.join()
+    assert (bench.served(), source.loads) == ("new", 2)
+
+
+# 3. Nothing is served past its deadline.
+
+
+def test_nothing_is_served_past_its_deadline(bench: Bench) -> None:
+    """Fresh to the margin, stale to the timeout, then gone; a deadline itself is past."""
+    source = Source(timeout=10, refresh_margin=4, stale_if_error=5)
+    entry = bench.store_now(source, "page")
+    seen = {}
+    for seconds in (0, 5.999, 6, 9.999, 10, 14.999, 15):
+        bench.clock.now = entry.stored + seconds
+        fallback = bench.engine.fallback(KEY)
+        seen[seconds] = (
+            decide(bench.store.peek(KEY), bench.clock()).verdict, bench.served(),
+            fallback.value if fallback else None,
+        )  # fmt: skip
+    assert seen == {
+        0: (Verdict.FRESH, "page", "page"),
+        5.999: (Verdict.FRESH, "page", "page"),
+        6: (Verdict.STALE, "page", "page"),
+        9.999: (Verdict.STALE, "page", "page"),
+        10: (Verdict.MISS, None, "page"),
+        14.999: (Verdict.MISS, None, "page"),
+        15: (Verdict.MISS, None, None),
+    }
+
+
+def test_stale_if_error_serves_only_after_a_failed_load(bench: Bench) -> None:
+    """Past its timeout an entry is served once a load has failed, and only while covered."""
+    source = Source(stale_if_error=60)
+    bench.store_now(source, "page")
+    bench.clock.now += 11
+    assert bench.served() is None
+    bench.fail_now(source)
+    assert bench.served() == "page"
+    bench.clock.now += 60
+    assert bench.served() is None
+
+
+def test_a_waiter_is_never_answered_from_the_stale_window(bench: Bench) -> None:
+    """Who waits gets a fresh entry or a new load, to the very deadline."""
+    source = Source()
+    entry = bench.store_now(source, "old")
+    bench.clock.now = entry.fresh_until
+    waiter = bench.ask(source)
+    source.next().give("new")
+    assert bench.result(waiter).value == "new"
+
+
+def test_a_clock_that_goes_back_keeps_deadlines(bench: Bench) -> None:
+    """Deadlines are absolute: when the clock is put back, the entry waits for them again."""
+    source = Source()
+    entry = bench.store_now(source, "page")
+    bench.clock.now = entry.stale_until
+    assert bench.served() is None
+    bench.clock.now = entry.stored - 5
+    assert bench.served() == "page"
+    waiter = bench.ask(source, force=True)
+    call = source.next()
+    bench.clock.now -= 3
+    call.give("new")
+    newer = bench.result(waiter).entry
+    assert newer is not None
+    assert newer.cost == 0.0
+
+
+# 4. A failed load never replaces, shortens or drops a good entry; retries back off.
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize(
+    "outcome", [ValueError("no"), Loaded("oops", Fate.FAILED), Loaded("no", Fate.KEEP)]
+)
+def test_a_failed_load_leaves_the_entry_as_it_is(bench: Bench, sync: bool, outcome: Any) -> None:
+    """After an exception, a 5xx or an answer not to be stored, the same entry is still there."""
+    source = Source(sync=sync)
+    entry = bench.store_now(source, "page")
+    bench.clock.now += 7
+    bench.engine.start(source.load)
+    call = source.next()
+    if isinstance(outcome, Loaded):
+        call.outcome.set_result(outcome)
+    else:
+        call.fail(outcome)
+    bench.join()
+    assert bench.store.peek(KEY) is entry
+
+
+def test_retries_back_off_and_a_good_load_ends_it(bench: Bench) -> None:
+    """In the background the waits double up to the bound; one good load, and all is forgotten."""
+    source = Source(timeout=1000, refresh_margin=999, stale_if_error=10_000)
+    bench.store_now(source, "page")
+    bench.clock.now += 2
+    waits = []
+    for _ in range(9):
+        bench.engine.start(source.load)
+        source.next().fail(OSError("down"))
+        bench.join()
+        retry_at = bench.engine.retry_at(KEY)
+        assert retry_at is not None
+        waits.append(retry_at - bench.clock())
+        bench.clock.now = retry_at - 0.001
+        bench.engine.start(source.load)
+        assert not bench.runtime.submit(_returning(bench.engine.tick, source.load), "").result(1)
+        bench.barrier()
+        assert bench.served() == "page"
+        bench.clock.now = retry_at
+    assert waits == [RETRY_FIRST * n for n in (1, 2, 4, 8, 16, 32, 60, 60, 60)]
+    assert source.loads == bench.engine.load_failures + 1 == 10
+    bench.engine.start(source.load)
+    source.next().give("new")
+    bench.join()
+    assert (bench.engine.retry_at(KEY), bench.served()) == (None, "new")
+
+
+def _returning(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    async def call() -> Any:
+        return function(*args)
+
+    return call
+
+
+def test_a_failed_load_whose_caller_got_an_older_entry_is_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that no request sees is logged once per change of state, not per load."""
+    source = Source(stale_if_error=60)
+    bench.store_now(source, "page")
+    bench.clock.now += 11
+    waiter = bench.ask(source)
+    with caplog.at_level(logging.WARNING, "aswr.engine"):
+        source.next().fail(OSError("down"))
+        assert bench.result(waiter).how is How.FAILED
+        bench.join()
+        bench.clock.now += 5
+        bench.fail_now(source)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"load of {KEY}: a load failed (down); what is stored stays, retries back off"
+    ]
+
+
+def test_failures_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of failures does not grow with the keys that fail."""
+    monkeypatch.setattr(engine_module, "MOST_FAILURES", 3)
+    for number in range(6):
+        bench.fail_now(Source(("key", number)))
+    assert list(bench.engine.failures) == [("key", 3), ("key", 4), ("key", 5)]
+
+
+# 5. A load that began before an invalidation never publishes as fresh.
+
+PURGES = {
+    "path": lambda engine: engine.purge_path("/page", None),
+    "url": lambda engine: engine.purge_path("/page", "a=1"),
+    "tag": lambda engine: engine.purge_tags(["news"]),
+    "clear": lambda engine: engine.purge_all(),
+}
+
+
+@pytest.mark.parametrize("purge", PURGES.values(), ids=PURGES)
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_load_from_before_a_purge_is_not_stored(bench: Bench, purge: Any, sync: bool) -> None:
+    """Who asked before the purge gets the old load's answer, who asked after it a newer one."""
+    source = Source(sync=sync)
+    before = bench.ask(source)
+    old = source.next()
+    bench.purge(lambda: purge(bench.engine))
+    after = [bench.ask(source), bench.ask(source, force=True)]
+    assert len(bench.engine.flights) == 1
+    old.give("old", tags=("news",))
+    assert bench.result(before).how is How.ANSWERED
+    assert bench.result(before).value == "old"
+    new = source.next()
+    assert bench.served() is None
+    assert new.flight.waiters == after
+    new.give("new", tags=("news",))
+    assert [bench.result(waiter).value for waiter in after] == ["new", "new"]
+    bench.join()
+    assert (bench.served(), source.loads) == ("new", 2)
+
+
+@pytest.mark.parametrize("purge", PURGES.values(), ids=PURGES)
+def test_who_asks_between_two_purges_gets_a_newer_load(bench: Bench, purge: Any) -> None:
+    """A second purge does not make him forget the first, which the load began before."""
+    source = Source()
+    before = bench.ask(source)
+    old = source.next()
+    bench.purge(lambda: purge(bench.engine))
+    between = bench.ask(source)
+    bench.purge(lambda: purge(bench.engine))
+    old.give("old", tags=("news",))
+    assert bench.result(before).value == "old"
+    source.next().give("new", tags=("news",))
+    assert bench.result(between).value == "new"
+
+
+@pytest.mark.parametrize("purge", PURGES.values(), ids=PURGES)
+def test_a_purged_entry_is_not_served(bench: Bench, purge: Any) -> None:
+    """From the moment the stamp is set nobody gets the entry, before the loop has cleaned up."""
+    source = Source(stale_if_error=60)
+    bench.store_now(source, "page", tags=("news", "sport"))
+    clean = purge(bench.engine)
+    assert bench.store.peek(KEY) is None
+    assert bench.engine.fallback(KEY) is None
+    waiter = bench.ask(source)
+    source.next().give("new", tags=("news", "sport"))
+    assert bench.result(waiter).value == "new"
+    bench.runtime.submit(clean, "clean").result(LIMIT)
+    assert bench.served() == "new", "the clean-up took a newer entry"
+
+
+@pytest.mark.parametrize(
+    "purge",
+    [
+        lambda engine: engine.purge_path("/pages", None),
+        lambda engine: engine.purge_path("/page", "a=2"),
+        lambda engine: engine.purge_path("/page", ""),
+        lambda engine: engine.purge_tags(["new"]),
+        lambda engine: engine.purge_call(("page",)),
+    ],
+)
+def test_a_purge_of_something_else_leaves_the_entry(bench: Bench, purge: Any) -> None:
+    """A purge concerns the named path with its queries, the URL, the tag or the call alone."""
+    source = Source()
+    bench.store_now(source, "page", tags=("news",))
+    bench.purge(lambda: purge(bench.engine))
+    assert bench.served() == "page"
+
+
+@pytest.mark.parametrize("fate", [Fate.DROP, Fate.FAILED, Fate.KEEP])
+def test_an_answer_that_tells_no_tags_may_have_been_purged(bench: Bench, fate: Fate) -> None:
+    """What is not stored has no tags: after any tag's purge, who asked later gets a newer load."""
+    source = Source()
+    before = bench.ask(source)
+    old = source.next()
+    bench.purge(lambda: bench.engine.purge_tags(["news"]))
+    after = bench.ask(source)
+    old.give("not there yet", fate)
+    assert bench.result(before).value == "not there yet"
+    source.next().give("there", tags=("news",))
+    assert bench.result(after).value == "there"
+
+
+def test_an_older_load_does_not_overwrite_a_newer_one(bench: Bench) -> None:
+    """Of two results the one whose load began later stays."""
+    source = Source()
+    entry = bench.store_now(source, "new")
+    older = Entry(
+        value="old", stored=entry.stored + 1, fresh_until=entry.fresh_until + 1,
+        stale_until=entry.stale_until + 1, error_until=entry.error_until + 1, born=entry.born - 1,
+    )  # fmt: skip
+    publish = _returning(bench.store.publish, KEY, older)
+    assert not bench.runtime.submit(publish, "publish").result(LIMIT)
+    assert bench.store.peek(KEY) is entry
+
+
+def test_stamps_are_forgotten_when_no_older_load_flies(bench: Bench) -> None:
+    """A purge of a path leaves no memory behind, once every load from before it is over."""
+    source = Source()
+    bench.ask(source)
+    old = source.next()
+    bench.purge(lambda: bench.engine.purge_path("/page", None))
+    bench.purge(lambda: bench.engine.purge_path("/page", "a=1"))
+    bench.purge(lambda: bench.engine.purge_path("/other", None))
+    assert set(bench.store.stamps.keys) == {"/page", ("/page", "a=1"), "/other"}
+    old.give("old")
+    bench.join()
+    assert bench.served() is None
+    assert bench.store.stamps.keys == {}
+
+
+@pytest.mark.parametrize("kind", ["tags", "paths"])
+def test_too_many_stamps_purge_everything(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """When stamps overflow, what was stored before counts as purged: never the other way round."""
+    monkeypatch.setattr(store_module, "MOST_STAMPS", 5)
+    source, other = Source(), Source(("call",))
+    bench.store_now(source, "page", tags=("news",))
+    bench.store_now(other, "result")
+    bench.ask(hold := Source(("hold",)))
+    held = hold.next()  # keeps the stamps of paths from being pruned
+    if kind == "tags":
+        bench.purge(lambda: bench.engine.purge_tags(["news", *"abcdef"]))
+    else:
+        for name in ("/page", *"abcdef"):
+            bench.purge(lambda name=name: bench.engine.purge_path(name, None))  # type: ignore[misc]
+    assert (bench.served(), bench.served(("call",))) == (None, None)
+    held.give("old")
+    bench.join()
+    assert bench.served(("hold",)) is None
+    bench.store_now(source, "new", tags=("news",))
+    assert bench.served() == "new"
+
+
+def test_a_reader_amid_a_clear_sees_the_old_stamps_or_the_new_floor(bench: Bench) -> None:
+    """A tag's purge stays in force while everything is cleared, at every step of it."""
+    stamps = bench.store.stamps
+    stamps.purge_tags(["news"])
+
+    class Tags(dict[str, int]):
+        """As the reader finds it, when the clear comes between its two looks."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            stamps.tags = {}
+            stamps.purge_all()
+            return default
+
+    before = stamps.tick()
+    stamps.tags = Tags(news=1)
+    assert stamps.latest(KEY, ("news",)) > before
+
+
+def test_a_purge_forgets_failures(bench: Bench) -> None:
+    """After a purge the next periodic refresh is not held back by older failures."""
+    source = Source()
+    bench.store_now(source, "page")
+    bench.fail_now(source)
+    assert bench.engine.retry_at(KEY) is not None
+    bench.purge(lambda: bench.engine.purge_path("/page", None))
+    assert bench.engine.retry_at(KEY) is None
+
+
+# 6. Nobody who waits is cancelled because somebody else left.
+
+
+def test_a_waiter_who_gives_up_takes_nothing_with_him(bench: Bench) -> None:
+    """One runs out of patience, one is cancelled, one's event loop ends: the others are served."""
+    source = Source()
+    stays = bench.ask(source)
+    call = source.next()
+    assert bench.wait(bench.ask(source), 0.01) is None
+
+    async def cancelled() -> None:
+        waiting = asyncio.create_task(bench.engine.await_(bench.engine.enlist(source.load), LIMIT))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    async def impatient() -> None:
+        assert await bench.engine.await_(bench.engine.enlist(source.load), 0.01) is None
+
+    asyncio.run(cancelled())
+    asyncio.run(impatient())
+    bench.barrier()
+    assert call.flight.waiters == [stays]
+    call.give("page")
+    assert bench.result(stays).value == "page"
+    assert bench.engine.waiting == 0
+
+
+def test_a_load_survives_everybody_who_waited_for_it(bench: Bench) -> None:
+    """A load goes on when all have left, and what it brings is stored."""
+    source = Source()
+    assert bench.wait(bench.ask(source), 0.01) is None
+    bench.barrier()
+    call = source.next()
+    assert not call.flight.attended
+    call.give("page")
+    bench.join()
+    assert bench.served() == "page"
+
+
+def test_who_asks_on_his_own_event_loop_is_answered_there(bench: Bench) -> None:
+    """`await_` works on the caller's loop, on a hit and on a miss, also many at once."""
+    source = Source()
+
+    async def ask() -> list[Any]:
+        waiters = [bench.engine.enlist(source.load) for _ in range(10)]
+        asking = asyncio.gather(*(bench.engine.await_(waiter, LIMIT) for waiter in waiters))
+        call = await asyncio.to_thread(source.next)
+        call.give("page")
+        results = [*await asking, await bench.engine.await_(bench.engine.enlist(source.load), 5)]
+        return [result.value or result.entry.value for result in results if result]
+
+    assert asyncio.run(ask()) == ["page"] * 11
+
+
+# 8. A backend that is down, slow, or returns garbage never fails a request.
+
+
+class Down(SimpleMemoryCache):  # type: ignore[misc]  # aiocache is not typed
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("down")
+
+    _set = _delete = _get
+
+
+class Slow(SimpleMemoryCache):  # type: ignore[misc]
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.Event().wait()
+
+    _set = _delete = _get
+
+
+class Cancelling(SimpleMemoryCache):  # type: ignore[misc]
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        raise asyncio.CancelledError
+
+    _set = _delete = _get
+
+
+def garbage(data: object) -> type[BaseCache]:
+    class Garbage(SimpleMemoryCache):  # type: ignore[misc]
+        async def _get(self, *args: Any, **kwargs: Any) -> Any:
+            return data
+
+    return Garbage
+
+
+def no_backend() -> BaseCache:
+    raise OSError("no such host")
+
+
+BACKENDS = {
+    "down": Down,
+    "slow": Slow,
+    "cancelling": Cancelling,
+    "no backend": no_backend,
+    "text": garbage("page"),
+    "bytes": garbage(b"\x00\xff"),
+    "truncated": garbage(b"\x9d\x01"),
+    "nested": garbage(b"\x91" * 100_000),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_a_backend_in_trouble_fails_nobody(benches: Callable[..., Bench], backend: Any) -> None:
+    """Loads, purges and the drain go on without the backend; each trouble is counted."""
+    bench = benches(backend=backend)
+    source = Source()
+    assert bench.store_now(source, "page").value == "page"
+    assert bench.served() == "page"
+    bench.purge(lambda: bench.engine.purge_path("/page", None))
+    assert bench.served() is None
+    assert bench.store_now(source, "new").value == "new"
+    assert bench.store.errors > 0
+
+
+def test_trouble_with_the_backend_is_logged_once_per_change(
+    benches: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line when the backend goes, one when it is back, however many requests there are."""
+    ill = threading.Event()
+    ill.set()
+
+    class Ailing(SimpleMemoryCache):  # type: ignore[misc]
+        async def _get(self, *args: Any, **kwargs: Any) -> Any:
+            if ill.is_set():
+                raise ConnectionError("down")
+
+        async def _set(self, *args: Any, **kwargs: Any) -> Any:
+            return await self._get()
+
+    bench = benches(backend=Ailing)
+    with caplog.at_level(logging.WARNING, "aswr.store"):
+        bench.store_now(Source(), 1)
+        bench.store_now(Source(), 2)
+        ill.clear()
+        bench.store_now(Source(), 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the cache backend fails (ConnectionError('down')); memory and loads carry on",
+        "the cache backend answers again",
+    ]
+
+
+@pytest.fixture
+def shared() -> SimpleMemoryCache:
+    """Memory behind two stores, as two processes share a server."""
+    return SimpleMemoryCache()
+
+
+@pytest.fixture
+def pair(benches: Callable[..., Bench], shared: SimpleMemoryCache) -> tuple[Bench, Bench]:
+    return benches(backend=shared), benches(backend=shared)
+
+
+def test_what_another_process_stored_is_adopted(pair: tuple[Bench, Bench]) -> None:
+    """A miss takes what the backend holds instead of loading; forced, it loads all the same."""
+    here, there = pair
+    source = Source()
+    here.store_now(source, {"page": 1})
+    result = there.result(there.ask(source))
+    assert (result.how, result.entry and result.entry.value) == (How.HIT, {"page": 1})
+    assert source.loads == 1
+    there.join()
+    assert there.served() == {"page": 1}
+    there.store_now(source, "forced")
+    assert source.loads == 2
+
+
+def test_a_stale_entry_from_the_backend_answers_and_is_refreshed(
+    pair: tuple[Bench, Bench],
+) -> None:
+    """Found stale, it is served at once, while the flight goes on to load."""
+    here, there = pair
+    source = Source()
+    here.store_now(source, "old")
+    there.clock.now += 7
+    assert there.result(there.ask(source)).how is How.HIT
+    source.next().give("new")
+    there.join()
+    assert there.served() == "new"
+
+
+def test_what_was_stored_before_a_purge_is_not_adopted(pair: tuple[Bench, Bench]) -> None:
+    """An entry of another process whose load began before the last purge here costs a load."""
+    here, there = pair
+    source = Source()
+    waiter = here.ask(source)
+    call = source.next()
+    here.clock.now = there.clock.now = 1_005.0
+    there.purge(lambda: there.engine.purge_tags(["news"]))
+    here.clock.now = there.clock.now = 1_006.0
+    call.give("old", tags=("news",))
+    here.result(waiter)
+    here.join()
+    waiter = there.ask(source)
+    source.next().give("new")
+    assert there.result(waiter).value == "new"
+
+
+def test_what_is_outdated_leaves_the_backend_too(pair: tuple[Bench, Bench]) -> None:
+    """After an answer that says the stored one is over, nobody finds the stored one again."""
+    here, _ = pair
+    source = Source()
+    here.store_now(source, "page")
+    waiter = here.ask(source, force=True)
+    source.next().give("not found", Fate.DROP)
+    assert here.result(waiter).value == "not found"
+    here.join()
+    waiter = here.ask(source)
+    source.next().give("back")
+    assert here.result(waiter).value == "back"
+
+
+def test_a_result_the_codec_cannot_carry_stays_in_memory(
+    pair: tuple[Bench, Bench], shared: SimpleMemoryCache
+) -> None:
+    """An object is kept by reference and never reaches the backend."""
+    here, _ = pair
+    value = object()
+    here.store_now(Source(), value)
+    assert here.served() is value
+    assert shared._cache == {}
+    assert here.store.errors == 0
+
+
+# 10. The drain keeps its deadline.
+
+
+def test_the_drain_lets_loads_end(bench: Bench) -> None:
+    """A load that ends within the time is stored and delivered; nothing new begins."""
+    source, other = Source(), Source(("other",))
+    waiter = bench.ask(source)
+    call = source.next()
+    draining = bench.runtime.submit(lambda: bench.engine.drain(LIMIT), "drain")
+    bench.barrier()
+    bench.engine.start(other.load)
+    assert bench.result(bench.engine.enlist(other.load)) == Result(How.PASS, detail="closed")
+    assert not bench.runtime.submit(_returning(bench.engine.tick, other.load), "").result(LIMIT)
+    call.give("page")
+    draining.result(LIMIT)
+    assert bench.result(waiter).value == "page"
+    assert (bench.served(), other.loads) == ("page", 0)
+
+
+async def _stubborn() -> Loaded:
+    for _ in range(2):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+    return Loaded("never")
+
+
+@pytest.mark.parametrize("kind", ["async", "sync", "stubborn"])
+def test_the_drain_does_not_wait_for_a_load_that_hangs(bench: Bench, kind: str) -> None:
+    """When the time is up loads are cancelled, waiters are told, and the drain is over."""
+    source = Source(sync=kind == "sync")
+    if kind == "stubborn":
+
+        async def run(flight: Flight) -> Any:
+            return await flight.run(_stubborn(), flight.context())
+
+        source.load = Load(KEY, "stubborn", Times(10), run, False)
+    waiter = bench.ask(source)
+    call = source.next() if kind == "sync" else None
+    began = time.monotonic()
+    bench.runtime.submit(lambda: bench.engine.drain(0.05), "drain").result(3)
+    assert time.monotonic() - began < 2
+    result = bench.result(waiter)
+    assert result.how is How.FAILED
+    assert isinstance(result.value, LoadError)
+    assert "closing" in str(result.value)
+    assert bench.engine.flights == {}
+    if call is not None:
+        call.give("late")
+        bench.barrier()
+        assert bench.served() is None
+
+
+def test_a_closed_engine_starts_no_loop(bench: Bench) -> None:
+    """After the drain an ask is a pass that needs neither the loop nor a thread."""
+    bench.runtime.submit(lambda: bench.engine.drain(0), "drain").result(LIMIT)
+    source = Source()
+
+    def refuse() -> Runtime:
+        raise AssertionError("the loop was asked for")
+
+    engine = bench.engine
+    used, engine._runtime = engine._runtime, refuse
+    try:
+        waiter = engine.enlist(source.load, force=True)
+        assert engine.wait(waiter, LIMIT, TWIN) == Result(How.PASS, detail="closed")
+        result = asyncio.run(engine.await_(engine.enlist(source.load), LIMIT))
+        assert result == Result(How.PASS, detail="closed")
+        engine.start(source.load)
+    finally:
+        engine._runtime = used
+
+
+# 12. No wait for ever.
+
+
+def test_patience_is_shorter_where_an_older_entry_can_stand_in(bench: Bench) -> None:
+    """`soft_timeout` holds while `stale_if_error` covers an entry, `wait_timeout` else."""
+    source = Source(soft_timeout=0.5, wait_timeout=3, stale_if_error=20)
+    times = source.load.times
+    assert bench.engine.patience(times, KEY) == 3
+    bench.store_now(source, "page")
+    bench.clock.now += 11
+    assert bench.engine.patience(times, KEY) == 0.5
+    bench.clock.now += 20
+    assert bench.engine.patience(times, KEY) == 3
+
+
+def test_impatience_is_a_503_that_says_when_to_come_again(bench: Bench) -> None:
+    """`WaitTimeout` names the load and carries Retry-After."""
+    error = bench.engine.impatient(Source(wait_timeout=4).load, "this took longer than 4 s")
+    assert isinstance(error, WaitTimeout)
+    assert error.code == 503
+    assert ("Retry-After", "4") in error.get_headers()
+    assert "load of" in str(error)
+
+
+def test_a_result_that_comes_with_the_last_second_is_taken(bench: Bench) -> None:
+    """Between the end of patience and the leaving a result may come: it is not thrown away."""
+
+    class Late(Future[Result]):
+        """The result comes in the moment in which patience ends."""
+
+        def result(self, timeout: float | None = None) -> Result:
+            if not self.done():
+                self.set_result(Result(How.ANSWERED, value="just in time"))
+                raise TimeoutError
+            return super().result(0)
+
+    waiter = Waiter(Source().load, Late())
+    assert bench.result(waiter).value == "just in time"
+
+
+def test_load_timeout_cancels_an_async_load(bench: Bench) -> None:
+    """Its waiters get `LoadTimeout`, a 504, it is cancelled, and counted once as a failure."""
+    source = Source(load_timeout=0.02)
+    waiters = [bench.ask(source) for _ in range(3)]
+    call = source.next()
+    errors = [bench.result(waiter).value for waiter in waiters]
+    assert all(isinstance(error, LoadTimeout) and error.code == 504 for error in errors)
+    assert len({id(error) for error in errors}) == 3
+    bench.join()
+    assert call.outcome.cancelled()
+    assert (bench.engine.load_failures, bench.engine.flights) == (1, {})
+
+
+def test_a_sync_load_past_its_time_is_still_used(bench: Bench) -> None:
+    """A thread cannot be stopped: waiters are released, nobody starts another, it is stored."""
+    source = Source(sync=True, load_timeout=0.02)
+    first = bench.ask(source)
+    call = source.next()
+    assert isinstance(bench.result(first).value, LoadTimeout)
+    late = bench.ask(source)
+    assert isinstance(bench.result(late).value, LoadTimeout), "a late waiter waits his own time"
+    assert (source.loads, bench.engine.load_failures) == (1, 1)
+    assert bench.engine.retry_at(KEY) is not None
+    call.give("late")
+    bench.join()
+    assert (bench.served(), bench.engine.retry_at(KEY)) == ("late", None)
+
+
+def test_a_load_whose_time_was_up_before_it_ran_is_cancelled(bench: Bench) -> None:
+    """A load that was held up before its coroutine began does not go on without a limit."""
+    source = Source(load_timeout=0.02)
+    opening: queue.SimpleQueue[asyncio.Event] = queue.SimpleQueue()
+    inner = source.load.run
+
+    async def run(flight: Flight) -> Any:
+        opened = asyncio.Event()
+        opening.put(opened)
+        await opened.wait()
+        return await inner(flight)
+
+    source.load = Load(KEY, "slow to open", source.load.times, run, False)
+    waiter = bench.ask(source)
+    opened = opening.get(timeout=LIMIT)
+    assert isinstance(bench.result(waiter).value, LoadTimeout)
+    bench.runtime.post(opened.set)
+    bench.join()
+    assert source.loads == 0
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), StopIteration(), GeneratorExit(), BaseException()]
+)
+def test_whatever_a_load_raises_its_flight_ends(
+    bench: Bench, sync: bool, error: BaseException
+) -> None:
+    """Not only exceptions: the waiters get an error, the key is free again, the loop goes on."""
+
+    def raising(flight: Flight) -> Loaded:
+        raise error
+
+    async def araising(flight: Flight) -> Loaded:
+        raise error
+
+    load = Load(KEY, "bad", Times(10), raising if sync else araising, sync)
+    result = bench.result(bench.engine.enlist(load))
+    assert result.how is How.FAILED
+    assert isinstance(result.value, RuntimeError)
+    bench.join()
+    assert bench.engine.flights == {}
+    bench.store_now(Source(), "page")
+
+
+def test_too_many_waiters_are_turned_away(benches: Callable[..., Bench]) -> None:
+    """Over the bound a caller fails at once, so that an older entry can stand in; loads begin."""
+    bench = benches(max_waiters=1)
+    source, other = Source(), Source(("other",))
+    first = bench.ask(source)
+    call = source.next()
+    waiting = ThreadPoolExecutor(1)
+    done = waiting.submit(bench.result, first)
+    _until(lambda: bench.engine.waiting == 1)
+    result = bench.result(bench.engine.enlist(other.load))
+    assert result.how is How.FAILED
+    assert isinstance(result.value, WaitTimeout)
+    other.next().give("other")
+    call.give("page")
+    assert done.result(LIMIT).value == "page"
+    waiting.shutdown()
+    bench.join()
+    assert bench.served(("other",)) == "other"
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+
+
+def test_a_blocking_wait_on_the_loop_is_refused(bench: Bench) -> None:
+    """It would wait for itself; the error names the async form, and no waiter stays behind."""
+    source = Source()
+
+    async def wrong() -> None:
+        waiter = bench.engine.enlist(source.load)
+        bench.engine.wait(waiter, LIMIT, TWIN)
+
+    with pytest.raises(RuntimeError, match=r"await fn\(\.\.\.\)"):
+        bench.runtime.submit(wrong, "wrong").result(LIMIT)
+    bench.barrier()
+    call = source.next()
+    assert call.flight.waiters == []
+    assert bench.engine.waiting == 0
+    call.give("page")
+
+
+# Loads that wait for loads.
+
+
+def nest(bench: Bench, name: str, needs: Callable[[], Any], sync: bool) -> Load:
+    """A load that, to be made, calls ``needs()``: a result, or an awaitable of one."""
+
+    def run(flight: Flight) -> Loaded:
+        return flight.context().run(lambda: Loaded(needs()))
+
+    async def body() -> Loaded:
+        return Loaded(await needs())
+
+    async def arun(flight: Flight) -> Any:
+        return await flight.run(body(), flight.context())
+
+    return Load((name,), name, Times(10), run if sync else arun, sync)
+
+
+def get(bench: Bench, load: Load) -> Any:
+    """As a sync decorator would: raises what the load raised."""
+    waiter = bench.engine.enlist(load, sync=True)
+    result = bench.engine.wait(waiter, None if waiter.parent else LIMIT, TWIN)
+    assert result is not None
+    if result.how is How.FAILED:
+        raise result.value
+    assert result.how is not How.INLINE
+    return result.value if result.entry is None else result.entry.value
+
+
+async def aget(bench: Bench, load: Load) -> Any:
+    """As an async decorator would."""
+    result = await bench.engine.await_(bench.engine.enlist(load), LIMIT)
+    assert result is not None
+    if result.how is How.FAILED:
+        raise result.value
+    assert result.how is not How.INLINE
+    return result.value if result.entry is None else result.entry.value
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_cycle_of_loads_is_refused_and_named(bench: Bench, sync: bool) -> None:
+    """a needs b needs a: the one who would close the circle gets an error that names it."""
+    loads: dict[str, Load] = {}
+    ask = get if sync else aget
+    for name, needed in (("a", "b"), ("b", "c"), ("c", "a"), ("me", "me")):
+        loads[name] = nest(bench, name, lambda needed=needed: ask(bench, loads[needed]), sync)  # type: ignore[misc]
+    with pytest.raises(LoadCycle, match="c -> a -> b -> c"):
+        get(bench, loads["a"])
+    with pytest.raises(LoadCycle, match="me -> me"):
+        get(bench, loads["me"])
+    bench.join()
+    assert bench.engine.flights == {}
+
+
+def test_waiting_for_the_same_load_twice_is_no_cycle(bench: Bench) -> None:
+    """A diamond, a needs b and c, both need d, is loaded, d once."""
+    bottom = Source(("d",))
+    b, c = (nest(bench, name, lambda: aget(bench, bottom.load), False) for name in "bc")
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(aget(bench, b), aget(bench, c), aget(bench, b))
+
+    waiter = bench.engine.enlist(nest(bench, "a", both, False))
+    bottom.next().give("d")
+    assert bench.result(waiter).value == ["d", "d", "d"]
+    assert bottom.loads == 1
+
+
+def test_one_worker_is_enough_for_nested_sync_loads(benches: Callable[..., Bench]) -> None:
+    """A nested load runs on the compute thread that asked for it, to any depth."""
+    bench = benches(workers=1)
+    threads = set()
+
+    def count(depth: int) -> Load:
+        def needs() -> int:
+            threads.add(threading.get_ident())
+            return 0 if depth == 0 else get(bench, count(depth - 1)) + 1
+
+        return nest(bench, f"depth {depth}", needs, True)
+
+    assert get(bench, count(30)) == 30
+    assert len(threads) == 1
+
+
+def test_one_worker_is_enough_for_loads_that_wait_for_each_other(
+    benches: Callable[..., Bench],
+) -> None:
+    """A thread that waits makes room: for a load begun by others, or one of its own event loop."""
+    bench = benches(workers=1)
+    shared = Source(("shared",))
+    asked = threading.Semaphore(0)
+
+    def needs() -> Any:
+        asked.release()
+        return get(bench, shared.load)
+
+    outer = [nest(bench, name, needs, True) for name in "abc"]
+    waiters = [bench.engine.enlist(load) for load in outer]
+    call = shared.next()
+    for _ in outer:
+        assert asked.acquire(timeout=LIMIT)
+    call.give("shared")
+    assert [bench.result(waiter).value for waiter in waiters] == ["shared"] * 3
+
+    inner = nest(bench, "inner", lambda: 7, True)
+    looped = nest(bench, "looped", lambda: asyncio.run(aget(bench, inner)), True)
+    assert get(bench, looped) == 7
+
+
+def test_many_nested_loads_do_not_starve_few_workers(benches: Callable[..., Bench]) -> None:
+    """Twenty loads on two workers, each of which needs three others, all end."""
+    bench = benches(workers=2)
+    leaves = [nest(bench, f"leaf {n}", lambda n=n: n, True) for n in range(6)]  # type: ignore[misc]
+
+    def branch(n: int) -> Load:
+        def needs() -> int:
+            return sum(get(bench, leaves[(n + step) % 6]) for step in (0, 1, 2))
+
+        return nest(bench, f"branch {n}", needs, True)
+
+    results = together([lambda n=n: get(bench, branch(n)) for n in range(20)])  # type: ignore[misc]
+    assert results == [sum((n + step) % 6 for step in (0, 1, 2)) for n in range(20)]
+    assert bench.engine.loads == 26
+
+
+def test_a_full_stack_leaves_no_flight_behind(bench: Bench) -> None:
+    """Recursion too deep for Python is an error of the loads, wherever it strikes."""
+
+    def count(depth: int, start: int) -> Load:
+        def needs() -> Any:
+            return 0 if depth == 0 else get(bench, count(depth - 1, start)) + 1
+
+        return nest(bench, f"{start}: depth {depth}", needs, True)
+
+    def dig(depth: int, start: int) -> Any:
+        return dig(depth - 1, start) if depth else get(bench, count(300, start))
+
+    with ThreadPoolExecutor(1) as caller:
+        for start in range(40):
+            load = nest(bench, f"start {start}", lambda start=start: dig(start, start), True)  # type: ignore[misc]
+            with pytest.raises((RecursionError, LoadError)):
+                caller.submit(get, bench, load).result(LIMIT)
+            bench.join()
+            assert bench.engine.flights == {}
+
+
+def test_an_inline_runner_who_left_is_not_waited_for(bench: Bench) -> None:
+    """A caller who was to run the load himself and is gone is no runner: an executor thread is."""
+    source = Source(sync=True)
+    parent = Flight(Source(("parent",)).load, 1, 0.0, bench.runtime, lambda flight: None)
+    waiter = Waiter(source.load, parent=parent, inline=True)
+    waiter.future.cancel()
+    bench.runtime.post(bench.engine._join, waiter)
+    source.next().give("page")
+    bench.join()
+    assert bench.served() == "page"
+
+
+# Answers that belong to nobody, or to one.
+
+
+def test_a_url_that_passes_is_remembered(bench: Bench) -> None:
+    """A render that read something personal: all pass, now and until the timeout."""
+    source = Source()
+    waiters = [bench.ask(source) for _ in range(3)]
+    source.next().give(None, Fate.PASS, detail="reads cookie session")
+    for waiter in waiters:
+        assert bench.result(waiter) == Result(How.PASS, detail="reads cookie session")
+    bench.join()
+    assert bench.result(bench.ask(source)).how is How.PASS
+    bench.clock.now += 10
+    bench.ask(source)
+    source.next().give("page")
+    bench.join()
+    assert (source.loads, bench.served()) == (2, "page")
+
+
+def test_an_answer_for_one_is_given_to_one(bench: Bench) -> None:
+    """What may not be given to a second person goes to a single waiter, and is not stored."""
+    source = Source()
+    waiters = [bench.ask(source) for _ in range(3)]
+    source.next().give("yours", Fate.ONE, detail="Set-Cookie")
+    hows = [bench.result(waiter).how for waiter in waiters]
+    assert hows == [How.ANSWERED, How.PASS, How.PASS]
+    assert bench.served() is None
+
+
+def test_waiters_are_released_while_the_load_goes_on(bench: Bench) -> None:
+    """`release` lets everybody pass at once; the late result is neither stored nor delivered."""
+    source = Source()
+    waiters = [bench.ask(source) for _ in range(2)]
+    call = source.next()
+    call.flight.release("reads header Accept")
+    call.flight.release("a second time")
+    assert [bench.result(waiter).detail for waiter in waiters] == ["reads header Accept"] * 2
+    assert bench.result(bench.ask(source)).how is How.PASS
+    call.give("page")
+    bench.join()
+    assert bench.served() is None
+    entry = bench.store.peek(KEY)
+    assert entry is not None
+    assert entry.passing == "reads header Accept"
+
+
+def test_a_release_in_time_can_be_called_off(bench: Bench) -> None:
+    """`release_in` releases after the given time unless it is told otherwise before."""
+    source = Source()
+    waiter = bench.ask(source)
+    call = source.next()
+    calm = call.flight.release_in(0.01, "streams for too long")
+    calm()
+    bench.barrier()
+    assert not call.flight.passing
+    call.flight.release_in(0.0, "streams for too long")
+    assert bench.result(waiter).detail == "streams for too long"
+    call.give("page")
+
+
+def test_an_answer_too_big_for_the_memory_is_still_an_answer(bench: Bench) -> None:
+    """What does not fit is answered and not stored; what it replaces is outdated and leaves."""
+    source = Source()
+    bench.store_now(source, "old")
+    waiter = bench.ask(source, force=True)
+    source.next().give("big", size=2**20)
+    assert bench.result(waiter).how is How.ANSWERED
+    assert bench.result(waiter).value == "big"
+    assert bench.served() is None
+    bench.join()
+    assert bench.store.variants("/page") == []
+
+
+def test_a_forced_load_runs_although_the_entry_is_fresh(bench: Bench) -> None:
+    """`force` loads; when that fails, the entry is still there and the caller learns of it."""
+    source = Source()
+    entry = bench.store_now(source, "page")
+    waiter = bench.ask(source, force=True)
+    source.next().fail(OSError("down"))
+    result = bench.result(waiter)
+    assert (result.how, str(result.value)) == (How.FAILED, "down")
+    assert bench.store.peek(KEY) is entry
+
+
+@pytest.mark.parametrize("value", [None, "", 0, [], False])
+def test_empty_results_are_cached_like_any_other(bench: Bench, value: Any) -> None:
+    """A falsy value is a value."""
+    source = Source()
+    bench.store_now(source, value)
+    result = bench.result(bench.ask(source))
+    assert result.how is How.HIT
+    assert result.entry is not None
+    assert result.entry.value == value
+
+
+# Life cycle.
+
+
+def test_join_outlives_a_joiner_who_left(bench: Bench) -> None:
+    """A caller who cancels his join takes nobody's with him."""
+    source = Source()
+    bench.ask(source)
+    call = source.next()
+    left, stays = bench.engine.join(), bench.engine.join()
+    bench.barrier()
+    assert left.cancel()
+    call.give("page")
+    stays.result(LIMIT)
+
+
+def test_a_forked_child_starts_empty(bench: Bench) -> None:
+    """`forget` leaves no flight, no failure and no entry of the parent's, and other numbers."""
+    source = Source()
+    bench.store_now(source, "page")
+    bench.fail_now(source)
+    bench.ask(other := Source(("other",)))
+    call = other.next()
+    epoch, lock = bench.store.stamps.epoch, bench.store.stamps._lock
+    flights, active = bench.engine.flights, bench.engine._active
+    bench.engine.forget()
+    bench.store.forget()
+    assert (bench.engine.flights, bench.engine.failures, bench.engine.waiting) == ({}, {}, 0)
+    assert bench.served() is None
+    assert bench.store.stamps.epoch != epoch
+    assert bench.store.stamps._lock is not lock
+    bench.engine.flights, bench.engine._active = flights, active
+    call.give("page")
+    bench.join()
+
+
+def test_stats_count(bench: Bench) -> None:
+    """`stats` tells loads, failures, flights and entries as of now."""
+    source = Source()
+    bench.store_now(source, "page", size=100)
+    bench.fail_now(source)
+    stats = bench.engine.stats()
+    assert stats["loads"] == 2
+    assert stats["load_failures"] == 1
+    assert stats["flights"] == stats["waiting"] == 0
+    assert stats["entries"] == 1
+    assert stats["bytes"] > 100
+
+
+def test_the_engine_shows_its_state(bench: Bench) -> None:
+    """`repr` names the flights and how many wait."""
+    source = Source(("x",))
+    bench.ask(source)
+    call = source.next()
+    assert "load of ('x',)" in repr(bench.engine)
+    assert "waiters=1" in repr(bench.engine)
+    call.give(1)

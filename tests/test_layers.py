@@ -1,0 +1,196 @@
+"""Imports only point down, and only the modules whose business it is start threads or loops."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aswr
+
+ROOT = Path(aswr.__file__).parent
+
+# From the bottom up. A module may import what stands below its own line, nothing else of aswr.
+LAYERS = """
+    errors  policy  http  codec  keys  environ
+    options
+    executor  watchdog  memory  typing
+    runtime  ticker  store
+    flight  inputs
+    engine  render
+    site
+    views  memo  jobs  verbs
+    asgi  serving
+    manager
+    __init__
+"""
+LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
+
+# Pure: values in, values out.
+PURE = {"errors", "policy", "http", "keys", "codec", "options", "environ"}
+IMPURE = {"asyncio", "threading", "time", "concurrent", "subprocess", "socket", "random", "logging"}
+
+STARTS_THREADS = {"runtime", "executor", "watchdog"}
+# `cacher(..., blocking=True)`: such a view runs on an executor thread with a loop of its own.
+RUNS_LOOPS = {"runtime", "render", "views"}
+# Where the loop is somebody else's, there is no `Runtime.task`: the server's, and a caller's own
+# on which a memoized `def` function runs because the cache is switched off.
+MAKES_TASKS = {"asgi"}
+USES_DEFAULT_EXECUTOR = {"memo"}
+KNOWS_AIOCACHE = {"store", "memory"}
+# They take the user's cache object and hand it on to the store, and look only at its type.
+NAMES_AIOCACHE = {"manager", "site"}
+KNOWS_FLASK = {"inputs", "render", "site", "views", "memo", "serving", "verbs", "manager"}
+KNOWS_APSCHEDULER = {"ticker"}
+
+CORE = {"flask", "werkzeug", "click", "asgiref", "aiocache", "apscheduler", "msgspec"}
+
+MODULES = {path.stem: ast.parse(path.read_text(), str(path)) for path in ROOT.glob("*.py")}
+names = pytest.mark.parametrize("name", sorted(MODULES))
+
+
+def ours(tree: ast.AST) -> Iterator[str]:
+    """The modules of aswr that a module imports, anywhere in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1
+            yield from [node.module] if node.module else [alias.name for alias in node.names]
+        else:
+            for module in foreign_of(node):
+                assert module.partition(".")[0] != "aswr", f"{module}: write it relative"
+
+
+def foreign_of(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [node.module or ""]
+    return []
+
+
+def foreign(name: str) -> set[str]:
+    """The top-level packages that a module imports, anywhere in it."""
+    nodes = ast.walk(MODULES[name])
+    return {module.partition(".")[0] for node in nodes for module in foreign_of(node)}
+
+
+def calls(name: str) -> set[str]:
+    """What a module calls, as it is written."""
+    nodes = ast.walk(MODULES[name])
+    return {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+
+
+def test_every_module_has_a_layer() -> None:
+    """Every module has one place in the order."""
+    assert set(MODULES) == set(LEVEL)
+    assert len(LEVEL) == len(LAYERS.split())
+
+
+@names
+def test_imports_point_down(name: str) -> None:
+    """A module imports only from lines below its own, so there are no cycles."""
+    upward = {other for other in ours(MODULES[name]) if LEVEL[other] >= LEVEL[name]}
+    assert upward == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_the_bottom_is_pure(name: str) -> None:
+    """Verdicts, header text, keys, codec and options have no clock, no threads, no async."""
+    assert foreign(name) & IMPURE == set()
+    assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(MODULES[name]))
+    assert set(ours(MODULES[name])) <= ({"policy"} if name == "options" else set())
+
+
+@names
+def test_who_starts_threads(name: str) -> None:
+    """Only the runtime, its executor and its watchdog start threads, and few make a loop."""
+    called = calls(name)
+    if name not in STARTS_THREADS:
+        for maker in ("Thread", "Timer", "start_new_thread", "ThreadPoolExecutor"):
+            assert not any(call.rpartition(".")[2] == maker for call in called)
+    if name not in RUNS_LOOPS:
+        for maker in ("new_event_loop", "Runner", "run", "run_until_complete"):
+            assert f"asyncio.{maker}" not in called
+
+
+@names
+def test_who_makes_tasks(name: str) -> None:
+    """A task is made by the runtime, which keeps it, and calls run on our executor."""
+    called = calls(name)
+    if name not in MAKES_TASKS:
+        assert not {"asyncio.create_task", "asyncio.ensure_future", "asyncio.TaskGroup"} & called
+    assert "asyncio.to_thread" not in called or name in USES_DEFAULT_EXECUTOR
+    assert "asyncio.run_coroutine_threadsafe" not in called  # copies the caller's context
+
+
+@names
+def test_who_knows_which_library(name: str) -> None:
+    """Flask, aiocache and APScheduler are each known to few modules."""
+    imported = foreign(name)
+    assert "flask" not in imported or name in KNOWS_FLASK
+    assert "apscheduler" not in imported or name in KNOWS_APSCHEDULER
+    assert "aiocache" not in imported or name in KNOWS_AIOCACHE | NAMES_AIOCACHE
+
+
+@pytest.mark.parametrize("name", sorted(NAMES_AIOCACHE))
+def test_who_only_names_the_cache_s_type(name: str) -> None:
+    """The modules that pass a cache on import its base class alone, and call none of it."""
+    imported = [
+        alias.name
+        for node in ast.walk(MODULES[name])
+        if "aiocache.base" in foreign_of(node) and isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert imported == ["BaseCache"]
+    assert not any(call.startswith("BaseCache") for call in calls(name))
+
+
+@names
+def test_only_core_dependencies(name: str) -> None:
+    """No module imports what a plain installation has not, at the top or further in."""
+    assert foreign(name) <= CORE | sys.stdlib_module_names
+
+
+@names
+def test_every_module_says_what_it_is(name: str) -> None:
+    """A module begins by saying what it owns."""
+    assert (ast.get_docstring(MODULES[name]) or "").strip()
+
+
+def test_the_root_only_exports() -> None:
+    """The package itself holds a docstring, imports and ``__all__``, sorted and complete."""
+    body = MODULES["__init__"].body[1:]
+    assert all(isinstance(node, ast.ImportFrom | ast.Assign) for node in body)
+    imported = [
+        alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    assert sorted(imported) == sorted(aswr.__all__)
+    assert len([node for node in body if isinstance(node, ast.Assign)]) == 1
+
+
+IMPORT = """
+import json, sys, threading
+import aiocache, apscheduler.schedulers.asyncio, asgiref.sync, flask, msgspec
+before = set(sys.modules)
+import aswr
+print(json.dumps([
+    threading.active_count(),
+    sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
+]))
+"""
+
+
+def test_import_starts_nothing() -> None:
+    """Importing aswr starts no thread and loads nothing optional, and warns of nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT],
+        capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    threads, loaded = json.loads(done.stdout)
+    assert threads == 1
+    loaded = {package for package in loaded if not package.startswith("_")}
+    assert loaded - {"aswr"} - CORE - sys.stdlib_module_names == set()
