@@ -173,7 +173,8 @@ class Signature:
             raise TypeError(
                 f"{self._name}: argument {name!r} cannot be part of a cache key: it holds {error}. "
                 "Pass plain values (numbers, text, dates, enums, dataclasses, collections of "
-                f"these), or say what stands for it: memoize(..., key=lambda {name}: {name}.id)"
+                "these), or say what stands for the call: "
+                f"memoize(..., key=lambda {', '.join(self._parameters)}: ...)"
             ) from None
 
 

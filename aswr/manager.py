@@ -37,7 +37,7 @@ from .options import (
 )
 from .serving import start_when_served
 from .site import MARK, Site
-from .typing import CachedFunction, MemoizedFunction
+from .typing import CachedFunction, Memoizer
 from .verbs import VERB_LIMIT, WHICH_APP, Verbs
 from .views import CachedView, is_async
 
@@ -262,7 +262,7 @@ class CacheManager(Verbs):
         store_if: Callable[[Any], bool] | None = None,
         copy: bool = False,
         sizeof: Callable[[Any], int] | None = None,
-    ) -> Callable[[Callable[P, Any]], MemoizedFunction[P]]:
+    ) -> Memoizer:
         """Cache a function's results by its arguments; ``async def`` or ``def``.
 
         The decorated function is awaited, ``await fn(...)``, or called as ``fn.sync(...)``. It runs
@@ -292,15 +292,15 @@ class CacheManager(Verbs):
             "sizeof": check_callable("sizeof", sizeof),
         }
 
-        def decorate(function: Callable[P, Any]) -> MemoizedFunction[P]:
+        def decorate(function: Callable[..., Any]) -> Any:
             refuse_undecoratable("memoize", function)
             memoized = Memoized(
                 function, name=self._name(function), is_async=is_async(function), timeout=limit,
                 given=given, copies=copy, **options,
             )  # fmt: skip
-            return cast(MemoizedFunction[P], wrap(memoized, self._for_verb))
+            return wrap(memoized, self._for_verb)
 
-        return decorate
+        return cast(Memoizer, decorate)
 
     def schedule_periodic_refresh(
         self, path: str, interval: Seconds, compute_func: Callable[..., Any] | None = None

@@ -8,7 +8,7 @@ import copy
 import functools
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -19,7 +19,7 @@ from flask.signals import got_request_exception
 from .codec import Entry, Uncarriable, size_of
 from .errors import LoadError
 from .flight import Fate, Flight, How, Load, Loaded, Result
-from .keys import CallKey, Signature, canonical
+from .keys import CallKey, Signature, Unkeyable, canonical
 from .options import Tags, tag_tuple
 from .policy import Verdict, decide
 from .render import refuse_awaitable
@@ -63,8 +63,17 @@ class Memoized:
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
         """The key of a call; raises `TypeError` for what cannot be keyed."""
         if self._key is not None:
-            return CallKey(self.name, canonical(self._key(*args, **kwargs)))
+            return CallKey(self.name, self._given_key(self._key(*args, **kwargs)))
         return CallKey(self.name, self._signature.key(args, kwargs))
+
+    def _given_key(self, value: Any) -> Hashable:
+        try:
+            return canonical(value)
+        except (Unkeyable, RecursionError, ValueError):
+            raise TypeError(
+                f"{self.name}: key= returned a {type(value).__qualname__}, which cannot be a key; "
+                "return plain values: numbers, text, dates, or a tuple of these"
+            ) from None
 
     def begin(
         self, site: Site, args: tuple[Any, ...], kwargs: Mapping[str, Any]

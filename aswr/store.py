@@ -61,21 +61,23 @@ class Stamps:
 
     def purge_tags(self, tags: Iterable[str]) -> None:
         with self._lock:
+            self.purged_at = self._clock()
             for tag in tags:
                 self.tags[tag] = self.latest_tag = self.tick()
-            self._purged(self.tags)
+            self._bound(self.tags)
 
     def purge_key(self, name: Hashable) -> int:
         with self._lock:
+            self.purged_at = self._clock()
             number = self.keys[name] = self.tick()
-            self._purged(self.keys)
+            self._bound(self.keys)
             return number
 
     def purge_all(self) -> int:
         with self._lock:
+            self.purged_at = self._clock()
             number = self.floor = self.tick()
             self.tags.clear()
-            self._purged(self.keys)
             self.keys.clear()
             return number
 
@@ -94,8 +96,7 @@ class Stamps:
             found = max(found, self.tags.get(tag, 0))
         return max(found, self.floor)  # read last: it is raised before stamps are dropped
 
-    def _purged(self, stamps: dict[Any, int]) -> None:
-        self.purged_at = self._clock()
+    def _bound(self, stamps: dict[Any, int]) -> None:
         # Too many to remember one by one: everything stored so far counts as purged. Costs
         # loads, never a stale answer.
         if len(stamps) > MOST_STAMPS:

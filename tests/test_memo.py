@@ -95,6 +95,17 @@ def test_what_cannot_be_keyed_names_the_argument_and_the_cure(app, manager):
     assert keyed.sync(User()) is keyed.sync(User())
 
 
+def test_a_key_that_is_no_key_names_the_function(app, manager):
+    """What key= returns must itself be keyable; the error says whose it is."""
+
+    @manager.memoize(timeout=60, key=lambda x: object())
+    def compute(x):
+        return x
+
+    with pytest.raises(TypeError, match=r"compute: key= returned a object"):
+        compute.sync(1)
+
+
 def test_results_are_held_by_reference_unless_copied(app, manager):
     """As in lru_cache the stored object itself is handed out; copy=True hands out copies."""
 

@@ -137,9 +137,9 @@ def names(item: str) -> list[str]:
 
 
 def sync_calls() -> None:
-    price.sync("apple", amount=2)
-    names.sync("apple")
-    price.refresh("apple", 2)
+    assert_type(price.sync("apple", amount=2), float)
+    assert_type(names.sync("apple"), list[str])
+    assert_type(price.refresh("apple", 2), float | None)
     assert_type(price.peek("apple"), Entry | None)
     price.invalidate("apple", amount=2)
     price.sync(5)  # type: ignore[arg-type]
@@ -149,8 +149,8 @@ def sync_calls() -> None:
 
 
 async def async_calls() -> None:
-    await price("apple", 2)
-    await names("apple")  # a plain function is awaited, too
+    assert_type(await price("apple", 2), float)
+    assert_type(await names("apple"), list[str])  # a plain function is awaited, too
     await price.arefresh("apple")
     await names.ainvalidate("apple")
     await price(5)  # type: ignore[arg-type]
