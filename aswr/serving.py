@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import click
 from flask import Flask
-from flask.cli import ScriptInfo
+from flask.cli import ScriptInfo, run_command
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
@@ -63,7 +63,7 @@ def _reloads(app: Flask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 def _await_flask_run(manager: "weakref.ref[Any]") -> None:
     context = click.get_current_context(silent=True)
     info = context.find_object(ScriptInfo) if context is not None else None
-    if context is None or info is None or context.info_name != "run":
+    if context is None or info is None or context.command is not run_command:
         return
     reload = context.params.get("reload")
     reloads = get_debug_flag() if reload is None else bool(reload)
