@@ -26,7 +26,7 @@ from functools import partial
 from typing import Any
 
 from .codec import Entry
-from .errors import LoadCycle, LoadError, WaitTimeout
+from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, current_flight, result_for
 from .policy import Times, Verdict, backoff, covers, decide
 from .runtime import Runtime
@@ -181,7 +181,7 @@ class Engine:
     def impatient(self, load: Load, why: str) -> WaitTimeout:
         """The error of a caller who cannot wait, or no longer; the load goes on."""
         return WaitTimeout(
-            f"{load.name} is being computed, and {why}; the load goes on, try again soon",
+            f"{load.name} is being computed, and {why}; try again soon",
             retry_after=max(1, round(min(load.times.wait_timeout, 10.0))),
         )
 
@@ -317,7 +317,7 @@ class Engine:
                 return
             loaded = await self._run(flight)
         except asyncio.CancelledError:
-            closing = LoadError(f"{flight.load.name} was cancelled: aswr is closing")
+            closing = self.impatient(flight.load, "the cache is closing")
             loaded = Loaded(closing, Fate.FAILED)
         except Exception as error:
             loaded = Loaded(error, Fate.FAILED)
@@ -426,7 +426,7 @@ class Engine:
     # Failures, time-outs, passes.
 
     def _note_outcome(self, flight: Flight, loaded: Loaded) -> None:
-        if loaded.fate is Fate.FAILED and self.closed and isinstance(loaded.value, LoadError):
+        if loaded.fate is Fate.FAILED and self.closed and isinstance(loaded.value, AswrError):
             return  # cut short by the drain
         if loaded.fate is Fate.FAILED:
             self._count_failure(flight, loaded.detail or loaded.value)

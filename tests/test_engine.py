@@ -882,7 +882,7 @@ def test_the_drain_does_not_wait_for_a_load_that_hangs(bench: Bench, kind: str) 
     assert time.monotonic() - began < 2
     result = bench.result(waiter)
     assert result.how is How.FAILED
-    assert isinstance(result.value, LoadError)
+    assert isinstance(result.value, WaitTimeout)
     assert "closing" in str(result.value)
     assert bench.engine.flights == {}
     if call is not None:

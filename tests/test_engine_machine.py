@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aswr.engine import Engine
-from aswr.errors import LoadError, LoadTimeout
+from aswr.errors import LoadTimeout, WaitTimeout
 from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
 from aswr.keys import CallKey, ViewKey
 from aswr.policy import Times
@@ -141,9 +141,7 @@ class EngineMachine(RuleBasedStateMachine):
             make = stubborn if key in STUBBORN else body
             return await flight.run(make(outcome), flight.context())
 
-        times = Times(
-            TIMEOUT, refresh_margin=MARGIN, stale_if_error=IF_ERROR, load_timeout=3600.0
-        )
+        times = Times(TIMEOUT, refresh_margin=MARGIN, stale_if_error=IF_ERROR, load_timeout=3600.0)
         return Load(key, f"load {KEYS.index(key)}", times, run, False)
 
     def settle(self) -> None:
@@ -430,7 +428,7 @@ class EngineMachine(RuleBasedStateMachine):
             for waiter in self.waiters:
                 if waiter.expected is None and not waiter.left:
                     result = waiter.real.future.result(0)
-                    assert result.detail == "closed" or isinstance(result.value, LoadError)
+                    assert result.detail == "closed" or isinstance(result.value, WaitTimeout)
             assert self.store.stamps.keys == {}, "stamps outlive the loads from before them"
         finally:
             self.runtime.stop()

@@ -501,7 +501,7 @@ class TestLifeCycle:
         call = background(lambda: app.test_client().get("/x").status_code)
         gate.await_arrival()
         manager.close(timeout=0.05)
-        assert call.result() == 500
+        assert call.result() == 503
 
     def test_join_says_whether_all_is_over(self, app, manager, gate, background):
         """join waits for every load, and is False when its time came first."""

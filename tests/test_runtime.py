@@ -479,7 +479,8 @@ def ask(n):
 
 def hold():
     site = next(iter(manager._sites.values()))
-    with runtime._lock, site.store.stamps._lock, manager._jobs._lock, manager._runtime.executor._wake:
+    ours, theirs = manager._runtime.executor._wake, manager._jobs._lock
+    with runtime._lock, site.store.stamps._lock, ours, theirs:
         held.set()
         forked.wait(20)
 
