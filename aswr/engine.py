@@ -322,9 +322,7 @@ class Engine:
         except Exception as error:
             loaded = Loaded(error, Fate.FAILED)
         except BaseException as error:  # whatever it is, the flight must land
-            ended = LoadError(f"{flight.load.name} raised {error!r}")
-            ended.__cause__ = error
-            loaded = Loaded(ended, Fate.FAILED)
+            loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
         entry = self._land(flight, loaded)
         if entry is not None and self.store.shared:
             await self.store.save(flight.load.key, entry)

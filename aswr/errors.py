@@ -17,6 +17,13 @@ class LoadError(AswrError, RuntimeError):
     ``__cause__``.
     """
 
+    @classmethod
+    def of(cls, name: str, error: BaseException) -> "LoadError":
+        """What becomes of ``error``, which the code of ``name`` raised."""
+        made = cls(f"{name} raised {error!r}")
+        made.__cause__ = error
+        return made
+
 
 class LoadCycle(AswrError, RuntimeError):
     """Loads that would wait for each other for ever; the text names the cycle."""

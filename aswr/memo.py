@@ -163,7 +163,7 @@ class Computing:
             value = self._call()
             refuse_awaitable(self._memoized.name, value)
         except (SystemExit, KeyboardInterrupt) as error:
-            return self._close(None, self._ended(error))
+            return self._close(None, LoadError.of(self._memoized.name, error))
         except Exception as error:
             return self._close(None, error)
         return self._close(value, None)
@@ -188,12 +188,7 @@ class Computing:
             async with thread_sensitive():
                 return await self._call()
         except (SystemExit, KeyboardInterrupt) as error:
-            raise self._ended(error) from error
-
-    def _ended(self, error: BaseException) -> LoadError:
-        ended = LoadError(f"{self._memoized.name} raised {error!r}")
-        ended.__cause__ = error
-        return ended
+            raise LoadError.of(self._memoized.name, error) from error
 
     def _close(self, value: Any, failed: Exception | None) -> Loaded:
         loaded = Loaded(failed, Fate.FAILED)

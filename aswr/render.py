@@ -167,7 +167,7 @@ class Rendering:
                 with asyncio.Runner() as runner:
                     self._value = runner.run(self._run_async(), context=context)
             except (SystemExit, KeyboardInterrupt) as error:
-                self._error = self._ended(error)
+                self._error = LoadError.of(self._target.name, error)
             except Exception as error:
                 self._error = error
         return context.run(self._close)
@@ -194,7 +194,7 @@ class Rendering:
             self._value = self._preprocess()
             self._call = self._arguments()
         except (SystemExit, KeyboardInterrupt) as error:
-            self._error = self._ended(error)
+            self._error = LoadError.of(self._target.name, error)
         except Exception as error:
             self._error = error
 
@@ -233,7 +233,7 @@ class Rendering:
             self._value = self._target.function(*args, **kwargs)
             refuse_awaitable(self._target.name, self._value)
         except (SystemExit, KeyboardInterrupt) as error:
-            self._error = self._ended(error)
+            self._error = LoadError.of(self._target.name, error)
         except Exception as error:
             self._error = error
 
@@ -243,12 +243,7 @@ class Rendering:
             async with thread_sensitive():
                 return await self._target.function(*args, **kwargs)
         except (SystemExit, KeyboardInterrupt) as error:
-            raise self._ended(error) from error
-
-    def _ended(self, error: BaseException) -> LoadError:
-        ended = LoadError(f"{self._target.name} raised {error!r}")
-        ended.__cause__ = error
-        return ended
+            raise LoadError.of(self._target.name, error) from error
 
     # close
 
@@ -256,7 +251,7 @@ class Rendering:
         try:
             loaded = self._judge(self._respond())
         except (SystemExit, KeyboardInterrupt) as error:
-            loaded = self._raised(self._ended(error))
+            loaded = self._raised(LoadError.of(self._target.name, error))
         except Exception as error:
             loaded = self._raised(error)
         self.recorder.disarm()

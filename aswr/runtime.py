@@ -274,26 +274,25 @@ def current(user: Drained, workers: int = DEFAULT_WORKERS) -> Runtime:
 
 def release(user: Drained) -> None:
     """``user`` is closed; the last one ends the loop thread."""
-    global _current
-    with _lock:
-        _users.discard(user)
-        last = _current if not _users else None
-        if last is not None:
-            _current = None
-    if last is not None:
+    if (last := _without(user)) is not None:
         last.stop()
 
 
 def abandon(user: Drained) -> None:
     """``user`` was forgotten without `release`; as `release`, but waits for nothing."""
+    if (last := _without(user)) is not None:
+        last.end()
+
+
+def _without(user: Drained) -> Runtime | None:
+    """The runtime, for the caller to end, where ``user`` was its last."""
     global _current
     with _lock:
         _users.discard(user)
-        last = _current if not _users else None
-        if last is not None:
-            _current = None
-    if last is not None:
-        last.end()
+        if _users:
+            return None
+        last, _current = _current, None
+        return last
 
 
 def when(ready: Callable[[], bool], action: Callable[[], None], limit: float) -> None:

@@ -431,7 +431,7 @@ async def _alone(
         async with thread_sensitive():
             return await function(*args, **kwargs)
     except (SystemExit, KeyboardInterrupt) as error:
-        raise LoadError(f"the view raised {error!r}") from error
+        raise LoadError.of("the view", error) from error
 
 
 def _outlast(runtime: Runtime, done: "Future[Any]") -> Any:
