@@ -139,13 +139,11 @@ class Engine:
         try:
             runtime.refuse_on_loop(twin)
             with runtime.executor.blocking():
-                result = waiter.future.result(patience)
-            if result.flight is not None and waiter.after_inline is not None:
+                result = _within(patience, waiter.future)
+            if result and result.flight is not None and waiter.after_inline is not None:
                 result.flight.run_inline()
                 result = waiter.after_inline.result()
             return result
-        except TimeoutError:
-            return None if waiter.future.cancel() else waiter.future.result()
         finally:
             waiter.gone = True  # needs no room on the stack, which may be why he leaves
             self.waiting -= 1
@@ -180,10 +178,12 @@ class Engine:
 
     def impatient(self, load: Load, why: str) -> WaitTimeout:
         """The error of a caller who cannot wait, or no longer; the load goes on."""
-        return WaitTimeout(
-            f"{load.name} is being computed, and {why}; try again soon",
+        error = WaitTimeout(
+            f"The answer is being computed, and {why}; try again soon.",
             retry_after=max(1, round(min(load.times.wait_timeout, 10.0))),
         )
+        error.add_note(f"The load: {load.name}")  # for the log; visitors see the text above
+        return error
 
     def note_pass(self, load: Load, detail: str) -> None:
         """Remember that this key passes."""
@@ -530,6 +530,14 @@ class Engine:
             "evictions": memory.evictions,
             "store_errors": self.store.errors,
         }
+
+
+def _within(patience: float | None, future: "Future[Result]") -> Result | None:
+    """Its result; None after ``patience`` seconds, and then no result can come any more."""
+    try:
+        return future.result(patience)
+    except TimeoutError:
+        return None if future.cancel() else future.result()
 
 
 def _tell(joiner: "Future[None]") -> None:

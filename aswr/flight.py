@@ -216,9 +216,10 @@ class Flight:
 
     def timeout_error(self) -> LoadTimeout:
         """The error of those who waited for a load that outlasted its limit."""
-        return LoadTimeout(
-            f"{self.load.name} took longer than load_timeout={self.load.times.load_timeout:g} s"
-        )
+        limit = self.load.times.load_timeout
+        error = LoadTimeout(f"The answer took longer than {limit:g} s to compute.")
+        error.add_note(f"The load: {self.load.name}")
+        return error
 
     def part(self, waiters: Iterable[Waiter]) -> None:
         """These wait no more: the flights whose code they are do not either."""

@@ -105,14 +105,14 @@ def input_of(name: str) -> str:
 
 
 class Recorder:
-    """What one render read: ``reads`` maps inputs to the place of the read, ``absent_g`` names.
+    """What one render read, each with its place: inputs, and names that it found absent in ``g``.
 
     ``on_read`` is called, while the render goes on, for each input that nobody can share.
     """
 
     def __init__(self, on_read: Callable[[str], None]) -> None:
         self.reads: dict[str, str] = {}
-        self.absent_g: set[str] = set()
+        self.absent_g: dict[str, str] = {}
         self._on_read = on_read
         self._armed = False
 
@@ -133,7 +133,7 @@ class Recorder:
     def note_g(self, name: str) -> None:
         """The render looks for a name in ``g`` that nobody has set in it."""
         if self._armed and not name.startswith("__"):
-            self.absent_g.add(name)
+            self.absent_g.setdefault(name, place_of(sys._getframe(1)))
 
     @property
     def detail(self) -> str:
@@ -145,9 +145,15 @@ def place_of(frame: FrameType | None) -> str:
     """``file:line`` of the innermost frame that is not a library's of ours or Flask's."""
     while frame is not None:
         if str(frame.f_globals.get("__name__")).partition(".")[0] not in _LIBRARIES:
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            return f"{frame.f_code.co_filename}:{_line_of(frame)}"
         frame = frame.f_back
     return "an unknown place"
+
+
+def _line_of(frame: FrameType) -> int:
+    """The line in the source; a template's compiled code has other lines than its text."""
+    template = frame.f_globals.get("__jinja_template__")
+    return template.get_corresponding_lineno(frame.f_lineno) if template else frame.f_lineno
 
 
 class RecordedEnviron(dict[str, Any]):

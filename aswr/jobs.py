@@ -8,7 +8,7 @@ import contextvars
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ class Job:
 class JobInfo:
     """One job of one app, as of now. Times are in seconds since the epoch.
 
-    ``error`` says why its path cannot be refreshed, and is empty where it can.
+    ``error`` says why its path cannot be refreshed or is not stored, and is empty where it is well.
     """
 
     app: str
@@ -54,6 +54,7 @@ class _Record:
     ticks: int = 0
     loads: int = 0
     error: str = ""
+    key: Hashable = None
 
 
 class Jobs:
@@ -128,22 +129,15 @@ class Jobs:
 
     def infos(self, sites: Iterable[Site]) -> list[JobInfo]:
         """What is scheduled for these sites."""
-        infos = []
-        for site, job in self._pairs(sites):
-            record = self._records.get((id(site), job.path), _Record())
-            due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
-            infos.append(
-                JobInfo(
-                    site.name,
-                    job.path,
-                    job.interval,
-                    record.ticks,
-                    record.loads,
-                    due,
-                    record.error,
-                )  # fmt: skip
-            )
-        return infos
+        return [self._info(site, job) for site, job in self._pairs(sites)]
+
+    def _info(self, site: Site, job: Job) -> JobInfo:
+        record = self._records.get((id(site), job.path), _Record())
+        due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
+        return JobInfo(
+            site.name, job.path, job.interval, record.ticks, record.loads, due,
+            record.error or _passes(site, record.key),
+        )  # fmt: skip
 
     def _pairs(self, sites: Iterable[Site]) -> list[tuple[Site, Job]]:
         return [
@@ -175,7 +169,7 @@ class Jobs:
                 log.error("the job for %s cannot run: %s", job.path, error)
             record.error = str(error)
             return
-        record.error = ""
+        record.error, record.key = "", loads[0].key
         for load in loads:
             record.loads += site.engine.tick(load)
 
@@ -183,6 +177,11 @@ class Jobs:
 def _loads_of(site: Site, job: Job) -> list[Load]:
     plain = site.load_of(job.path, job.compute_func)
     return [plain, *site.used_variants(job.path, plain, job.compute_func)]
+
+
+def _passes(site: Site, key: Hashable) -> str:
+    entry = site.store.glance(key)
+    return f"not stored: {entry.passing}" if entry is not None and entry.passing else ""
 
 
 def _name(site: Site, job: Job) -> str:

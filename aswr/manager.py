@@ -6,6 +6,7 @@ Nothing starts at import, at decoration or in `init_app`. State that belongs to 
 
 import asyncio
 import contextlib
+import logging
 import time
 import warnings
 import weakref
@@ -20,6 +21,7 @@ from flask.signals import request_finished, request_started
 
 from . import http, runtime
 from .asgi import AsgiApp
+from .codec import Entry
 from .executor import DaemonExecutor
 from .jobs import JobInfo, Jobs
 from .keys import name_of
@@ -38,8 +40,10 @@ from .options import (
 from .serving import start_when_served
 from .site import MARK, Site
 from .typing import CachedFunction, Memoizer
-from .verbs import VERB_LIMIT, WHICH_APP, Verbs
+from .verbs import VERB_LIMIT, Verbs, which_app
 from .views import CachedView, is_async
+
+log = logging.getLogger("aswr.manager")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +82,7 @@ class CacheManager(Verbs):
         self._views: list[CachedView] = []
         self._names: dict[str, int] = {}
         self._runtime: runtime.Runtime | None = None
+        self._refused = ""
         if app is not None:
             self.init_app(app)
 
@@ -139,10 +144,16 @@ class CacheManager(Verbs):
     def _first_request(self, app: Flask) -> None:
         self._refuse_upside_down(app)
         if self._jobs and not self._jobs.started and self._sites[app].enabled:
-            try:
-                self.start()
-            except ValueError as error:
-                app.logger.error("aswr: %s", error)
+            self.start_unasked()
+
+    def start_unasked(self) -> None:
+        """`start`, where nobody would catch an error: a job that cannot run is logged, once."""
+        try:
+            self.start()
+        except ValueError as error:
+            if str(error) != self._refused:
+                log.error("aswr runs no periodic refresh: %s", error)
+            self._refused = str(error)
 
     def _refuse_upside_down(self, app: Flask) -> None:
         functions = {id(function) for function in app.view_functions.values()}
@@ -230,22 +241,30 @@ class CacheManager(Verbs):
     def _with_verbs(self, view: CachedView) -> Any:
         wrapper: Any = view.wrapper
 
-        def each(verb: Callable[[str], Any], view_args: Mapping[str, Any]) -> Any:
-            site = self._for_verb()
-            results = [verb(path) for path in site.paths_of(view, view_args)] if site else []
-            return results[0] if results else None
+        def invalidate(**view_args: Any) -> None:
+            for path in self._paths_of(view, view_args):
+                self.invalidate(path)
 
-        async def aeach(verb: Callable[[str], Any], view_args: Mapping[str, Any]) -> Any:
-            site = self._for_verb()
-            paths = site.paths_of(view, view_args) if site else []
-            results = [await verb(path) for path in paths]
-            return results[0] if results else None
+        def refresh(**view_args: Any) -> Entry | None:
+            entries = [self.refresh(path) for path in self._paths_of(view, view_args)]
+            return entries[0] if entries else None
 
-        wrapper.invalidate = lambda **view_args: each(self.invalidate, view_args)
-        wrapper.refresh = lambda **view_args: each(self.refresh, view_args)
-        wrapper.ainvalidate = lambda **view_args: aeach(self.ainvalidate, view_args)
-        wrapper.arefresh = lambda **view_args: aeach(self.arefresh, view_args)
+        async def ainvalidate(**view_args: Any) -> None:
+            for path in self._paths_of(view, view_args):
+                await self.ainvalidate(path)
+
+        async def arefresh(**view_args: Any) -> Entry | None:
+            entries = [await self.arefresh(path) for path in self._paths_of(view, view_args)]
+            return entries[0] if entries else None
+
+        for verb in (invalidate, refresh, ainvalidate, arefresh):
+            verb.__qualname__ = f"{view.view.__qualname__}.{verb.__name__}"
+            setattr(wrapper, verb.__name__, verb)
         return wrapper
+
+    def _paths_of(self, view: CachedView, view_args: Mapping[str, Any]) -> list[str]:
+        site = self._for_verb()
+        return [] if site is None else site.paths_of(view, view_args)
 
     def memoize(
         self,
@@ -407,7 +426,7 @@ class CacheManager(Verbs):
         if app is None:
             sites = self._live()
             if len(sites) != 1:
-                raise RuntimeError(WHICH_APP.format(count=len(sites), call="manager.asgi(app)"))
+                raise RuntimeError(which_app(len(sites), "manager.asgi(app)"))
             app = sites[0].app
         site = self._sites[app]
         return AsgiApp(

@@ -100,6 +100,10 @@ def _optional_seconds(name: str, value: Any) -> float | None:
     return None if value is None else seconds(name, value)
 
 
+def _margin(name: str, value: Any) -> float | None:
+    return None if value is None else seconds(name, value, zero=True)
+
+
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
@@ -136,7 +140,9 @@ def _statuses(name: str, value: Any) -> dict[int, float]:
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "refresh_margin": _optional_seconds,
+    "refresh_margin": lambda name, value: (
+        None if value is None else seconds(name, value, zero=True)
+    ),
     "stale_if_error": lambda name, value: seconds(name, value, zero=True),
     "jitter": _jitter,
     "soft_timeout": _optional_seconds,
@@ -240,7 +246,7 @@ def read_config(app_config: Mapping[str, Any]) -> dict[str, Any]:
         if not name.startswith("ASWR_"):
             continue
         if name not in CONFIG:
-            near = difflib.get_close_matches(name, CONFIG, n=1)
+            near = difflib.get_close_matches(name, CONFIG, n=1, cutoff=0.85)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(CONFIG)}"
             raise ValueError(f"unknown config key {name}{hint}")
         check = _CHECKS.get(name.removeprefix("ASWR_").lower())

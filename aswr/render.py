@@ -16,7 +16,7 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,11 +39,49 @@ from .runtime import thread_sensitive
 log = logging.getLogger("aswr.render")
 
 STREAM_LIMIT = 5.0  # seconds a streamed body may take before its URL passes
-CURES = (
-    "This answer belongs to one caller, so it is not cached. If the view need not read it, take "
-    "the read out; if it must, take the decorator off; hooks that a view relies on can run in the "
-    "render with run_before_request=True."
-)
+
+
+class Notes:
+    """What the log has been told of one view: each thing once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told: set[str] = set()
+        self.g_places: dict[str, str] = {}  # where renders looked for names in g
+
+    def first(self, topic: str) -> bool:
+        """Is this the first time that the topic comes up?"""
+        if topic in self._told:
+            return False
+        self._told.add(topic)
+        return True
+
+    def reads(self, what: str, where: str) -> None:
+        """The view reads something of the caller's."""
+        self._not_cached(
+            what,
+            f"it reads {what} at {where}, which is one caller's own. If it need not, take the read "
+            "out; if it must, take the decorator off",
+        )
+
+    def reads_g(self, names: Iterable[str]) -> None:
+        """The view reads what a hook of the caller's request left in ``g``."""
+        for name in names:
+            self._not_cached(
+                f"g.{name}",
+                f"it reads g.{name} at {self.g_places.get(name)}, which a before_request hook made "
+                "for one caller. If the hook looks at nothing of the caller's, write "
+                "cacher(..., run_before_request=True); else take the read out or the decorator off",
+            )
+
+    def answers(self, reason: str) -> None:
+        """The view's answer says that it must not be stored."""
+        self._not_cached(reason, f"its answer says so ({reason})")
+
+    def _not_cached(self, what: str, why: str) -> None:
+        if self.first(what):
+            extra = {"aswr_view": self._name, "aswr_input": what}
+            log.warning("aswr does not cache %s: %s", self._name, why, extra=extra)
 
 
 class StreamTooLong(Exception):
@@ -54,7 +92,7 @@ class StreamTooLong(Exception):
 class Target:
     """What a render runs: a view or the compute function that stands in for it.
 
-    ``args`` is None where routing gives the arguments. ``once`` remembers what was logged.
+    ``args`` is None where routing gives the arguments.
     """
 
     name: str
@@ -63,7 +101,7 @@ class Target:
     plan: Plan
     tags: Tags
     store_if: Callable[[Response], bool] | None
-    once: set[str]
+    notes: Notes
     args: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
     instance: Callable[[], Any] | None = None  # makes the `self` of a class-based view
 
@@ -174,12 +212,7 @@ class Rendering:
 
     def _personal(self, what: str) -> None:
         self._flight.release(self.recorder.detail)
-        if what not in self._target.once:
-            self._target.once.add(what)
-            log.warning(
-                "%s reads %s at %s. %s", self._target.name, what, self.recorder.reads[what], CURES,
-                extra={"aswr_view": self._target.name, "aswr_input": what},
-            )  # fmt: skip
+        self._target.notes.reads(what, self.recorder.reads[what])
 
     # open
 
@@ -302,6 +335,7 @@ class Rendering:
         if response.status_code >= 500:
             return Fate.FAILED, f"status {response.status_code}"
         if reason := http.forbids_storing(fields):
+            self._target.notes.answers(reason)
             return Fate.ONE, reason
         if not http.storable(response.status_code, self._target.plan.statuses):
             return Fate.DROP, f"status {response.status_code}"
@@ -314,6 +348,7 @@ class Rendering:
 
     @property
     def _absent_g(self) -> tuple[str, ...]:
+        self._target.notes.g_places.update(self.recorder.absent_g)
         return tuple(sorted(self.recorder.absent_g))
 
     def _raised(self, error: Exception) -> Loaded:
@@ -330,8 +365,7 @@ class Rendering:
         try:
             self._context.pop(error)
         except Exception as failure:
-            if "teardown" not in self._target.once:
-                self._target.once.add("teardown")
+            if self._target.notes.first("teardown"):
                 log.exception("%s: a teardown function failed (%r)", self._target.name, failure)
 
 

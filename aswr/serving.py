@@ -26,6 +26,7 @@ class Startable(Protocol):
     """A manager."""
 
     def start(self) -> None: ...
+    def start_unasked(self) -> None: ...
     def has_jobs(self) -> bool: ...
 
 
@@ -50,6 +51,12 @@ def _start(manager: "weakref.ref[Any]") -> None:
         found.start()
 
 
+def _start_unasked(manager: "weakref.ref[Any]") -> None:
+    found: Startable | None = manager()
+    if found is not None and found.has_jobs():
+        found.start_unasked()
+
+
 def _reloads(app: Flask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Will this ``app.run(host, port, debug, ...)`` only start a reloader's child?"""
     if "use_reloader" in kwargs:
@@ -68,4 +75,6 @@ def _await_flask_run(manager: "weakref.ref[Any]") -> None:
     reload = context.params.get("reload")
     reloads = get_debug_flag() if reload is None else bool(reload)
     if is_running_from_reloader() or not reloads:
-        runtime.when(lambda: info._loaded_app is not None, lambda: _start(manager), LOAD_LIMIT)
+        runtime.when(
+            lambda: info._loaded_app is not None, lambda: _start_unasked(manager), LOAD_LIMIT
+        )

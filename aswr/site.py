@@ -130,21 +130,21 @@ class Site:
 
         Raises `ValueError` where there is none.
         """
-        app = self.app
-        adapter = app.url_map.bind(self.base.host)
-        paths = []
+        app, paths = self.app, []
+        takes: set[str] = set()
         for endpoint, function in app.view_functions.items():
-            if find_view(function) is view:
-                with app.app_context():
-                    values = dict(view_args)
-                    app.inject_url_defaults(endpoint, values)
-                    url = adapter.build(endpoint, values, method="GET", append_unknown=False)
-                paths.append(split_path(url.partition("?")[0])[0])
+            if find_view(function) is not view:
+                continue
+            with app.app_context():
+                values = dict(view_args)
+                app.inject_url_defaults(endpoint, values)
+            for rule in app.url_map.iter_rules(endpoint):
+                takes |= rule.arguments
+                if set(view_args) <= rule.arguments and rule.suitable_for(values, "GET"):
+                    built = rule.build(values, append_unknown=False)
+                    paths += [] if built is None else [split_path(built[1])[0]]
         if not paths:
-            raise ValueError(
-                f"{view.name} has no route in the app {self.name!r}: put @app.route(...) above "
-                "@manager.cacher(...), and functools.wraps into decorators between them"
-            )
+            raise ValueError(_no_path(self.name, view, view_args, takes))
         return paths
 
     def _resolve(self, path: str) -> tuple[ViewKey, Decorated, Callable[..., Any]]:
@@ -169,6 +169,16 @@ class Site:
             )
         name = view.key_name(getattr(function, "view_class", None))
         return key._replace(view=name), view, function
+
+
+def _no_path(app: str, view: Decorated, view_args: Mapping[str, Any], takes: set[str]) -> str:
+    if view_args or takes:
+        wants, got = (", ".join(sorted(names)) or "nothing" for names in (takes, view_args))
+        return f"no route of {view.name} fits: its routes take {wants}, got {got}"
+    return (
+        f"{view.name} has no route in the app {app!r}: put @app.route(...) above "
+        "@manager.cacher(...), and functools.wraps into decorators between them"
+    )
 
 
 def _refuse_unroutable(path: str, error: Exception | None) -> None:

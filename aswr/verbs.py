@@ -20,10 +20,15 @@ from .site import Site
 
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
-WHICH_APP = (
-    "this acts on current_app or on the only app of its manager, and there are {count} apps and "
-    "no app context here: use {call}"
-)
+
+def which_app(count: int, call: str) -> str:
+    """Why it is not clear which app is meant, of so many, and what to write."""
+    if not count:
+        return "this manager has no app: call manager.init_app(app) first"
+    return (
+        f"this acts on current_app or on the only app of its manager, and there are {count} apps "
+        f"and no app context here: use {call}"
+    )
 
 
 class Verbs(ABC):
@@ -84,11 +89,13 @@ class Verbs(ABC):
 
     def invalidate_tags(self, *tags: str) -> None:
         """Purge every entry that bears one of the tags; at once, for loads in flight too."""
-        self._purge(lambda site: site.engine.purge_tags(tags), "ainvalidate_tags(...)")
+        names = _names(tags)
+        self._purge(lambda site: site.engine.purge_tags(names), "ainvalidate_tags(...)")
 
     async def ainvalidate_tags(self, *tags: str) -> None:
         """As `invalidate_tags`, for async code."""
-        await self._apurge(lambda site: site.engine.purge_tags(tags))
+        names = _names(tags)
+        await self._apurge(lambda site: site.engine.purge_tags(names))
 
     def clear(self) -> None:
         """Purge everything of the app; at once, for loads in flight too."""
@@ -142,11 +149,20 @@ class Verbs(ABC):
         site = None if context is None else self._sites.get(context.app)
         if site is None:
             sites = self._live()
+            if sites and not any(site.enabled for site in sites):
+                return None
             if len(sites) != 1:
                 call = "with app.app_context(): ..."
-                raise RuntimeError(WHICH_APP.format(count=len(sites), call=call))
+                raise RuntimeError(which_app(len(sites), call))
             site = sites[0]
         return site if site.enabled else None
+
+
+def _names(tags: tuple[str, ...]) -> tuple[str, ...]:
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f"tags are names (str), got {tag!r}; write invalidate_tags('a', 'b')")
+    return tags
 
 
 def _refreshed(site: Site, waiter: Waiter, result: Result | None) -> Entry | None:

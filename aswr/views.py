@@ -30,7 +30,7 @@ from .inputs import recorder_of, set_in
 from .keys import Unkeyable, ViewKey, canonical, canonical_query
 from .options import Tags
 from .policy import Verdict, decide
-from .render import Rendering, Target, fitting
+from .render import Notes, Rendering, Target, fitting
 from .runtime import Runtime, thread_sensitive
 from .site import MARK, Site
 
@@ -75,7 +75,7 @@ class CachedView:
         self._tags = tags
         self._unless = unless
         self._store_if = store_if
-        self._once: set[str] = set()
+        self._notes = Notes(name)
         self.is_async = is_async(view)
         self.wrapper = self._wrap()
         setattr(self.wrapper, MARK, self)
@@ -187,8 +187,9 @@ class CachedView:
     def _disagrees(self, reads: tuple[str, ...]) -> Pass | None:
         """A pass where the caller's ``g`` has a name that the render found absent."""
         g = _cv_app.get().g
-        if set_in(g, reads):
-            return Pass("reads " + ", ".join(f"g.{name}" for name in reads if name in g.__dict__))
+        if names := [name for name in reads if set_in(g, (name,))]:
+            self._notes.reads_g(names)
+            return Pass("reads " + ", ".join(f"g.{name}" for name in names))
         if (recorder := recorder_of(g)) is not None:
             for name in reads:
                 recorder.note_g(name)
@@ -234,7 +235,7 @@ class CachedView:
         function = self.view if compute is None else _compute_body(compute)
         return Target(
             self.name, function, is_async(compute or self.view), site.plan_of(self), self._tags,
-            self._store_if, self._once,
+            self._store_if, self._notes,
         )  # fmt: skip
 
     def _load_of(self, site: Site, key: ViewKey, target: Target) -> Load:

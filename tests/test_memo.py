@@ -353,7 +353,7 @@ def test_a_call_without_an_app_says_what_to_do():
     def compute():
         return 1
 
-    with pytest.raises(RuntimeError, match="app_context"):
+    with pytest.raises(RuntimeError, match="init_app"):
         compute.sync()
 
 

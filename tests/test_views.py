@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import flask
+import jinja2
 import pytest
 from flask import Blueprint, Flask, abort, g, jsonify, redirect, request, send_file, session
 from flask.views import MethodView, View
@@ -633,6 +634,21 @@ class TestInputs:
 
         assert answers(app.test_client(), "/x", "/x") == ["1 /x", "1 /x"]
 
+    def test_a_read_in_a_template_names_the_templates_line(
+        self, app, manager, caplog, tmp_path: Path
+    ):
+        """The log names the line of the template's text, not of its compiled code."""
+        (tmp_path / "p.html").write_text("one\ntwo\n{{ session.user }}\n")
+        app.jinja_loader = jinja2.FileSystemLoader(tmp_path)
+
+        @app.route("/x")
+        @manager.cacher(timeout=20)
+        async def view():
+            return flask.render_template("p.html")
+
+        app.test_client().get("/x")
+        assert "p.html:3," in caplog.text
+
     def test_the_g_database_pattern_is_cacheable(self, app, manager, counter):
         """Looking for a name in g that nobody set, and setting it, is no input."""
 
@@ -655,7 +671,7 @@ class TestInputs:
 
         assert answers(app.test_client(), "/x", "/x") == ["1", "1"]
 
-    def test_a_name_that_a_hook_made_passes(self, app, manager, counter):
+    def test_a_name_that_a_hook_made_passes(self, app, manager, counter, caplog):
         """g.user set by a before_request hook is the caller's own: the view runs in his request."""
 
         @app.before_request
@@ -672,6 +688,11 @@ class TestInputs:
         bob = client.get("/x", headers={"X-User": "bob"})
         assert (ann.text.split()[0], bob.text.split()[0]) == ("ann", "bob")
         assert 'detail="reads g.user"' in status(bob)
+        lines = [r.getMessage() for r in caplog.records if r.name == "aswr.render"]
+        assert len(lines) == 1
+        assert "g.user at" in lines[0]
+        assert "test_views.py:" in lines[0]
+        assert "run_before_request=True" in lines[0]
 
     def test_a_hit_respects_a_name_that_a_hook_made(self, app, manager):
         """An entry whose render found g.user absent does not answer a caller who has one."""
@@ -776,8 +797,8 @@ class TestStoring:
             ("Vary", "*"),
         ],
     )
-    def test_some_answers_are_not_shared(self, app, manager, counter, name, value):
-        """An answer that is one person's is not stored, and not given to another."""
+    def test_some_answers_are_not_shared(self, app, manager, counter, caplog, name, value):
+        """An answer that is one person's is not stored or given to another; the log says so."""
 
         @app.route("/x")
         @manager.cacher(timeout=20)
@@ -787,6 +808,7 @@ class TestStoring:
         client = app.test_client()
         assert answers(client, "/x", "/x") == ["1", "2"]
         assert manager.peek("/x") is None
+        assert len([r for r in caplog.records if r.name == "aswr.render"]) == 1
 
     def test_no_cookie_leaves_with_our_fields(self, app, manager, counter):
         """A response to which a hook adds a cookie says nothing of the cache."""
@@ -1225,6 +1247,22 @@ class TestComputeFunc:
         app.testing = True
         with pytest.raises(TypeError, match="async def"):
             app.test_client().get("/x")
+
+
+def test_a_margin_of_zero_is_a_plain_timeout(app, manager, clock, counter):
+    """refresh_margin=0: fresh until the timeout, then gone."""
+
+    @app.route("/x")
+    @manager.cacher(timeout=20, refresh_margin=0)
+    async def view():
+        return counter()
+
+    client = app.test_client()
+    client.get("/x")
+    clock.tick(19)
+    assert status(client.get("/x")) == "aswr; hit; ttl=1"
+    clock.tick(1)
+    assert status(client.get("/x")) == "aswr; fwd=stale; stored"
 
 
 def test_durations_may_be_timedeltas(app, manager, clock, counter):
