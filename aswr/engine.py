@@ -28,7 +28,7 @@ from typing import Any
 from .codec import Entry
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, current_flight, result_for
-from .policy import Times, Verdict, backoff, covers, decide
+from .policy import Decision, Verdict, backoff, covers, decide
 from .runtime import Runtime
 from .store import Store
 
@@ -90,6 +90,14 @@ class Engine:
         failed = self.failures.get(key)
         return None if failed is None else failed[1]
 
+    def judge(self, key: Hashable) -> tuple[Entry | None, float, Decision]:
+        """The entry of a key, the time, and the verdict: a hit's whole way. Any thread."""
+        entry, now = self.store.peek(key), self.clock()
+        decision = decide(entry, now)
+        if decision.verdict is not Verdict.FRESH:
+            decision = decide(entry, now, self.retry_at(key))
+        return entry, now, decision
+
     def fallback(self, key: Hashable) -> Entry | None:
         """The entry that may stand in for a load that failed or takes too long."""
         entry = self.store.peek(key)
@@ -115,16 +123,27 @@ class Engine:
         waiter = Waiter(load, parent=parent, force=force)
         if self.closed:
             waiter.resolve(_CLOSED)
-        elif parent is None and self.waiting >= self._max_waiters:
-            error = self.impatient(load, f"{self.waiting} requests wait already")
+            return waiter
+        runtime = self.runtime
+        if parent is None and sync and runtime.waiting >= self._max_waiters:
+            error = self.impatient(load, f"{runtime.waiting} requests wait already")
             waiter.resolve(Result(How.FAILED, value=error))
             self.start(load)
         else:
-            runtime = self.runtime
             nested = sync and load.sync and parent is not None
             waiter.inline = nested and runtime.executor.on_worker()
             runtime.post(self._join, waiter)
         return waiter
+
+    def fetch(self, load: Load, twin: str, *, force: bool = False) -> Result | None:
+        """Enlist, and `wait` as long as the load's options say; for synchronous code."""
+        waiter = self.enlist(load, force=force, sync=True)
+        return self.wait(waiter, self.patience(waiter), twin)
+
+    async def afetch(self, load: Load, *, force: bool = False) -> Result | None:
+        """As `fetch`, on any event loop."""
+        waiter = self.enlist(load, force=force)
+        return await self.await_(waiter, self.patience(waiter))
 
     def wait(self, waiter: Waiter, patience: float | None, twin: str) -> Result | None:
         """What the waiter gets, for synchronous code; None after ``patience`` seconds.
@@ -135,6 +154,7 @@ class Engine:
         if waiter.future.done() and not waiter.inline:
             return waiter.future.result()
         runtime = self.runtime
+        runtime.waiting += 1
         self.waiting += 1
         try:
             runtime.refuse_on_loop(twin)
@@ -147,6 +167,7 @@ class Engine:
         finally:
             waiter.gone = True  # needs no room on the stack, which may be why he leaves
             self.waiting -= 1
+            runtime.waiting -= 1
             self._see_off(waiter, runtime)
 
     async def await_(self, waiter: Waiter, patience: float | None) -> Result | None:
@@ -170,11 +191,23 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and all flights with it
                 runtime.post(self._leave, waiter)
 
-    def patience(self, times: Times, key: Hashable) -> float:
-        """Seconds that a caller waits: fewer where an older entry can stand in."""
-        if times.soft_timeout is not None and self.fallback(key) is not None:
-            return min(times.soft_timeout, times.wait_timeout)
+    def patience(self, waiter: Waiter) -> float | None:
+        """Seconds that a caller waits: fewer where an older entry can stand in at their end.
+
+        Code of another load waits as long as that load's own callers let it.
+        """
+        times = waiter.load.times
+        if waiter.parent is not None:
+            return None
+        if times.soft_timeout is not None:
+            entry = self.store.peek(waiter.load.key)
+            if covers(entry, self.clock() + times.soft_timeout):
+                return min(times.soft_timeout, times.wait_timeout)
         return times.wait_timeout
+
+    def waited_out(self, load: Load) -> WaitTimeout:
+        """The error of a caller whose ``wait_timeout`` is over; the load goes on."""
+        return self.impatient(load, f"this took longer than {load.times.wait_timeout:g} s")
 
     def impatient(self, load: Load, why: str) -> WaitTimeout:
         """The error of a caller who cannot wait, or no longer; the load goes on."""
@@ -357,6 +390,8 @@ class Engine:
 
     def _land(self, flight: Flight, loaded: Loaded) -> Entry | None:
         """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
+        if self.flights.get(flight.load.key) is not flight:
+            return None  # given up: the loop it was on did not answer when the cache was closed
         key, fate = flight.load.key, loaded.fate
         purged = self.store.stamps.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
@@ -511,6 +546,17 @@ class Engine:
         if rest:
             await asyncio.wait(rest, timeout=1.0)
         await self.store.close()
+
+    def give_up(self) -> None:
+        """The loop is held and cannot drain: forget its flights. Any thread; after `closed`."""
+        flights = list(self.flights.values())
+        waiting = self.waiting
+        self.forget()
+        self.closed, self.waiting = True, waiting
+        for flight in flights:
+            error = self.impatient(flight.load, "the cache is closing")
+            for waiter in list(flight.waiters):
+                waiter.resolve(Result(How.FAILED, value=error))
 
     def stats(self) -> dict[str, int]:
         """Counters and sizes, as of now."""

@@ -21,6 +21,8 @@ from .errors import LoadCycle, LoadError, LoadTimeout
 from .policy import Times
 from .runtime import Runtime, without_stop_iteration
 
+CANCEL_LIMIT = 0.5  # seconds that a cancelled load has to end in, when the process drains
+
 # The flight whose code is running here; set in a load's own context, inherited by nobody else.
 current_flight: "contextvars.ContextVar[Flight | None]" = contextvars.ContextVar(
     "aswr.flight", default=None
@@ -49,6 +51,7 @@ class Loaded:
     reads: tuple[str, ...] = ()
     lifetime: float | None = None
     detail: str = ""
+    alone: bool = False  # may not be given to a second person
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Result:
     reads: tuple[str, ...] = ()
     detail: str = ""
     flight: "Flight | None" = None
+    first: bool = False  # of a failure: the one among its waiters who tells the monitors
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +168,7 @@ class Flight:
             await asyncio.wait({task})
         except asyncio.CancelledError:  # draining
             task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_LIMIT)
             raise
         if task.cancelled():
             if self.expired:
@@ -260,11 +265,11 @@ def _path(start: Flight, goal: Flight, seen: set[int]) -> list[Flight]:
 def result_for(loaded: Loaded, entry: Entry, stored: bool, first: bool) -> Result:
     """What a waiter gets of what the load brought; ``first`` counts as the cause of it."""
     fate = loaded.fate
-    if fate is Fate.PASS or (fate is Fate.ONE and not first):
+    if fate is Fate.PASS or (loaded.alone and not first):
         return Result(How.PASS, detail=loaded.detail)
     if fate is Fate.FAILED:
         value = loaded.value if first else copy_of(loaded.value)
-        return Result(How.FAILED, value=value, reads=loaded.reads)
+        return Result(How.FAILED, value=value, reads=loaded.reads, first=first)
     if fate is Fate.STORE:
         how = How.ANSWERED if not stored else How.STORED if first else How.COLLAPSED
         return Result(how, entry, value=loaded.value, reads=loaded.reads)

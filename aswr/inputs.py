@@ -81,6 +81,7 @@ _NAMED = {
     "REMOTE_PORT": "remote address",
 }
 ALL = "all headers"  # reading all of them is every other read too
+EVERY_NAME = "*"  # of g: who lists it has looked for every name
 _MACHINERY = ("wsgi.", "werkzeug.", "flask.")
 _LIBRARIES = frozenset(
     {"aswr", "werkzeug", "flask", "jinja2", "asgiref", "contextlib", "functools", "copy"}
@@ -322,6 +323,14 @@ def _recorded_g_class(base: type[_AppCtxGlobals]) -> type[_AppCtxGlobals]:
             self._look(name)
             return super().setdefault(name, default)
 
+        def __delattr__(self, name: str) -> None:
+            self._look(name)
+            super().__delattr__(name)
+
+        def __iter__(self) -> Iterator[str]:
+            self._aswr_recorder.note_g(EVERY_NAME)
+            return iter(self.__dict__)
+
         def __contains__(self, item: str) -> bool:
             self._look(item)
             return bool(super().__contains__(item))
@@ -382,4 +391,5 @@ def recorder_of(g: Any) -> Recorder | None:
 
 def set_in(g: object, names: Any) -> bool:
     """Has anybody set one of these names in ``g``? Not a read."""
-    return any(name in g.__dict__ for name in names)
+    found = g.__dict__
+    return any(name in found or (name == EVERY_NAME and found) for name in names)

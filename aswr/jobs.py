@@ -55,6 +55,7 @@ class _Record:
     loads: int = 0
     error: str = ""
     key: Hashable = None
+    looking: bool = False  # for its loads, off the loop: the next tick does not pile up
 
 
 class Jobs:
@@ -70,7 +71,11 @@ class Jobs:
         self._lock = threading.Lock()
         self._ticker: Ticker | None = None
         self._runtime: Runtime | None = None
-        self._records: dict[tuple[int, str], _Record] = {}
+        self._begun: weakref.WeakSet[Site] = weakref.WeakSet()
+        self._warned: set[Job] = set()
+        self._records: weakref.WeakKeyDictionary[Site, dict[str, _Record]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __bool__(self) -> bool:
         return bool(self._jobs)
@@ -97,42 +102,59 @@ class Jobs:
             self._jobs = [j for j in self._jobs if (j.path, j.site) != (path, where)] + [job]
         return job
 
-    def check(self, sites: Iterable[Site]) -> None:
-        """Raise `ValueError` for a job whose path no cached view answers."""
+    def check(self, sites: Iterable[Site]) -> tuple[list[tuple[Site, Job]], list[ValueError]]:
+        """The jobs that can run, and why the others cannot: no cached view answers their path."""
+        good, errors = [], []
         for site, job in self._pairs(sites):
-            load = site.load_of(job.path, job.compute_func)
-            if job.interval >= load.times.timeout:
+            try:
+                load = site.load_of(job.path, job.compute_func)
+            except ValueError as error:
+                errors.append(error)
+                continue
+            good.append((site, job))
+            if job.interval >= load.times.timeout and job not in self._warned:
+                self._warned.add(job)
                 log.warning(
                     "the job for %s runs every %g s, but its entry lives only %g s: visitors will "
                     "wait in between; make interval shorter than timeout",
                     job.path, job.interval, load.times.timeout,
                 )  # fmt: skip
+        return good, errors
 
-    def begin(self, runtime: Runtime, sites: Iterable[Site]) -> None:
-        """Start ticking, or take in what was scheduled since. On the loop."""
+    def begin(
+        self, runtime: Runtime, sites: Iterable[Site], pairs: Iterable[tuple[Site, Job]]
+    ) -> None:
+        """Start ticking for these sites, or take in what was scheduled since. On the loop."""
         if self._ticker is None:
             self._ticker, self._runtime = Ticker(), runtime
-        for site, job in self._pairs(sites):
+        self._begun.update(sites)
+        for site, job in pairs:
             self._add(site, job)
+
+    def has_begun(self, site: Site) -> bool:
+        """Do this site's jobs tick?"""
+        return site in self._begun
 
     def _add(self, site: Site, job: Job) -> None:
         assert self._ticker is not None
-        record = self._records.setdefault((id(site), job.path), _Record())
-        tick = partial(self._tick, weakref.ref(site), job, record)
-        self._ticker.add(_name(site, job), job.interval, tick)
+        record = self._records.setdefault(site, {}).setdefault(job.path, _Record())
+        name = _name(site, job)
+        tick = partial(self._tick, weakref.ref(site), job, record, name)
+        self._ticker.add(name, job.interval, tick)
 
     def stop(self) -> None:
         """No more ticks. On the loop."""
         if self._ticker is not None:
             self._ticker.stop()
             self._ticker = None
+            self._begun.clear()
 
     def infos(self, sites: Iterable[Site]) -> list[JobInfo]:
         """What is scheduled for these sites."""
         return [self._info(site, job) for site, job in self._pairs(sites)]
 
     def _info(self, site: Site, job: Job) -> JobInfo:
-        record = self._records.get((id(site), job.path), _Record())
+        record = self._records.get(site, {}).get(job.path, _Record())
         due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
         return JobInfo(
             site.name, job.path, job.interval, record.ticks, record.loads, due,
@@ -147,18 +169,17 @@ class Jobs:
             if job.site is None or job.site() is site
         ]
 
-    def _tick(self, where: "weakref.ref[Site]", job: Job, record: _Record) -> None:
+    def _tick(self, where: "weakref.ref[Site]", job: Job, record: _Record, name: str) -> None:
         site = where()
         if site is None or not site.live:
-            return
-        if not site.enabled or self._runtime is None:
+            if self._ticker is not None:
+                self._ticker.remove(name)
             return
         record.ticks += 1
-        self._runtime.task(
-            self._refresh(self._runtime, site, job, record),
-            f"aswr job {job.path}",
-            contextvars.Context(),
-        )
+        if self._runtime is not None and not record.looking:
+            record.looking = True
+            refresh = self._refresh(self._runtime, site, job, record)
+            self._runtime.task(refresh, f"aswr job {job.path}", contextvars.Context())
 
     async def _refresh(self, runtime: Runtime, site: Site, job: Job, record: _Record) -> None:
         # Routing may run an app's own converters, so it is looked up off the loop.
@@ -169,6 +190,8 @@ class Jobs:
                 log.error("the job for %s cannot run: %s", job.path, error)
             record.error = str(error)
             return
+        finally:
+            record.looking = False
         record.error, record.key = "", loads[0].key
         for load in loads:
             record.loads += site.engine.tick(load)

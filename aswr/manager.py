@@ -5,7 +5,6 @@ Nothing starts at import, at decoration or in `init_app`. State that belongs to 
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 import warnings
@@ -35,12 +34,13 @@ from .options import (
     check_tags,
     read_config,
     refuse_undecoratable,
+    seconds,
     timeout_of,
 )
 from .serving import start_when_served
-from .site import MARK, Site
+from .site import MARK, VERB_LIMIT, Site, find_view
 from .typing import CachedFunction, Memoizer
-from .verbs import VERB_LIMIT, Verbs, which_app
+from .verbs import Verbs, which_app
 from .views import CachedView, is_async
 
 log = logging.getLogger("aswr.manager")
@@ -79,10 +79,11 @@ class CacheManager(Verbs):
         }
         self._sites: weakref.WeakKeyDictionary[Flask, Site] = weakref.WeakKeyDictionary()
         self._jobs = Jobs()
-        self._views: list[CachedView] = []
+        self._views: weakref.WeakSet[CachedView] = weakref.WeakSet()  # a view may hold its app
         self._names: dict[str, int] = {}
         self._runtime: runtime.Runtime | None = None
         self._refused = ""
+        runtime.make_known(self)
         if app is not None:
             self.init_app(app)
 
@@ -120,12 +121,12 @@ class CacheManager(Verbs):
         config = read_config({**app.config, **given})
         sources = (cache, self._cache, config["ASWR_CACHE"])  # an empty cache object is falsy
         source = _check_cache(next((s for s in sources if s is not None), None))
-        site = Site(app, config, self._loop, self._clock, source)
+        site = Site(app, config, self._loop, lambda: self._runtime, self._clock, source)
         _ = site.base  # a bad ASWR_BASE_URL is an error here
+        self._refuse_upside_down(app)
         app.extensions["aswr"] = self
         self._sites[app] = site
         self._install(app, site)
-        self._refuse_upside_down(app)
 
     def _install(self, app: Flask, site: Site) -> None:
         app.async_to_sync = partial(_async_to_sync, app.async_to_sync, site)  # type: ignore[method-assign]
@@ -133,17 +134,17 @@ class CacheManager(Verbs):
         myself = weakref.ref(self)
 
         def first_request(sender: Flask, **extra: Any) -> None:
-            request_started.disconnect(first_request, sender)
             manager = myself()
             if manager is not None:
                 manager._first_request(sender)
+            request_started.disconnect(first_request, sender)
 
         request_started.connect(first_request, app, weak=False)
         start_when_served(app, myself)
 
     def _first_request(self, app: Flask) -> None:
         self._refuse_upside_down(app)
-        if self._jobs and not self._jobs.started and self._sites[app].enabled:
+        if self._jobs and not self._jobs.has_begun(self._sites[app]):
             self.start_unasked()
 
     def start_unasked(self) -> None:
@@ -156,9 +157,10 @@ class CacheManager(Verbs):
             self._refused = str(error)
 
     def _refuse_upside_down(self, app: Flask) -> None:
-        functions = {id(function) for function in app.view_functions.values()}
-        for view in self._views:
-            if id(view.view) in functions:
+        served = list(app.view_functions.values())
+        for view in list(self._views):
+            raw = any(function is view.view for function in served)
+            if raw and not any(find_view(function) is view for function in served):
                 raise RuntimeError(_UPSIDE_DOWN.format(name=view.name))
 
     # Decorators.
@@ -230,10 +232,9 @@ class CacheManager(Verbs):
                 function, name=self._name(function), site=self._site_of, timeout=limit,
                 given=given, **options,
             )  # fmt: skip
+            self._views.add(view)
             for app in list(self._sites):
-                if any(known is function for known in app.view_functions.values()):
-                    raise RuntimeError(_UPSIDE_DOWN.format(name=view.name))
-            self._views.append(view)
+                self._refuse_upside_down(app)
             return cast(CachedFunction[P, R], self._with_verbs(view))
 
         return decorate
@@ -350,8 +351,8 @@ class CacheManager(Verbs):
         """Start the loop thread and the periodic refreshes; idempotent.
 
         For a server's worker hook, where jobs should run before the first request. Raises
-        `ValueError` for a job whose path no cached view answers, `RuntimeError` where threads do
-        not run or no app is there.
+        `ValueError` for a job whose path no cached view answers (the others run all the same),
+        `RuntimeError` where threads do not run or no app is there.
         """
         sites = self._live()
         if not sites:
@@ -361,22 +362,27 @@ class CacheManager(Verbs):
             return
         for app in list(self._sites):
             self._refuse_upside_down(app)
-        self._jobs.check(sites)
         loop = self._loop()
+        loop.refuse_on_loop("await asyncio.to_thread(manager.start)")
+        good, errors = self._jobs.check(sites)
 
         async def begin() -> None:
             for site in sites:
                 site.engine.closed = False
-            self._jobs.begin(loop, sites)
+            self._jobs.begin(loop, sites, good)
 
         loop.call(begin, "aswr start", "asyncio.to_thread(manager.start)", VERB_LIMIT)
+        if errors:
+            raise errors[0]
 
-    def join(self, timeout: float | None = None) -> bool:
+    def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until every load asked for so far is over; False when ``timeout`` came first."""
         if self._runtime is None:
             return True
-        until = None if timeout is None else time.monotonic() + timeout
-        self._loop().refuse_on_loop("await asyncio.to_thread(manager.join)")
+        until = None
+        if timeout is not None:
+            until = time.monotonic() + seconds("timeout", timeout, zero=True)
+        self._runtime.refuse_on_loop("await asyncio.to_thread(manager.join)")
         for site in self._live():
             rest = None if until is None else max(0.0, until - time.monotonic())
             try:
@@ -391,25 +397,36 @@ class CacheManager(Verbs):
         The default is ``ASWR_DRAIN_TIMEOUT``. Afterwards stored answers are still served and
         everything else passes, until `start`.
         """
+        limit = None if timeout is None else seconds("timeout", timeout, zero=True)
         loop = self._runtime
         if loop is None:
             return
         loop.refuse_on_loop("await asyncio.to_thread(manager.close)")
         sites = self._live()
-        limit = max((site.config["ASWR_DRAIN_TIMEOUT"] for site in sites), default=0.0)
-        if timeout is not None:
-            limit = float(timeout if isinstance(timeout, (int, float)) else timeout.total_seconds())
+        if limit is None:
+            limit = max((site.config["ASWR_DRAIN_TIMEOUT"] for site in sites), default=0.0)
+        for site in sites:
+            site.engine.closed = True
+        drained = self._drain(loop, sites, limit)
+        self._runtime = None
+        if drained:
+            runtime.release(self)
+        else:  # user code holds the loop: its thread is a daemon and ends with the process
+            for site in sites:
+                site.engine.give_up()
+            self._jobs.forget()
+            runtime.abandon(self)
 
+    def _drain(self, loop: runtime.Runtime, sites: list[Site], limit: float) -> bool:
         async def drain() -> None:
             self._jobs.stop()
             await asyncio.gather(*(site.engine.drain(limit) for site in sites))
 
-        if loop.alive:
-            # A blocked loop does not answer: its thread is a daemon and ends with the process.
-            with contextlib.suppress(TimeoutError):
-                loop.submit(drain, "aswr drain").result(limit + 2.0)
-        self._runtime = None
-        runtime.release(self)
+        try:
+            loop.submit(drain, "aswr drain").result(limit + 2.0)
+        except (TimeoutError, RuntimeError):  # held, or dead
+            return False
+        return True
 
     def forget(self) -> None:
         """In a forked child: nothing of the parent's runs here."""
@@ -428,6 +445,10 @@ class CacheManager(Verbs):
             if len(sites) != 1:
                 raise RuntimeError(which_app(len(sites), "manager.asgi(app)"))
             app = sites[0].app
+        if app not in self._sites:
+            raise RuntimeError(
+                f"the app {app.name!r} is not this manager's: call manager.init_app(app) first"
+            )
         site = self._sites[app]
         return AsgiApp(
             app, threads=site.config["ASWR_THREADS"],

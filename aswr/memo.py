@@ -14,21 +14,18 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from flask import Flask
 from flask.ctx import AppContext
-from flask.signals import got_request_exception
 
 from .codec import Entry, Uncarriable, size_of
 from .errors import LoadError
 from .flight import Fate, Flight, How, Load, Loaded, Result
 from .keys import CallKey, Signature, Unkeyable, canonical
 from .options import Tags, tag_tuple
-from .policy import Verdict, decide
-from .render import refuse_awaitable
+from .policy import Verdict
+from .render import refuse_awaitable, tell_monitors
 from .runtime import thread_sensitive
 from .site import Site
 
 log = logging.getLogger("aswr.memo")
-
-VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
 
 class Memoized:
@@ -80,10 +77,7 @@ class Memoized:
     ) -> tuple[Any, Load | None]:
         """The stored result, or the load to wait for. No I/O, no waiting."""
         key, engine = self.key(args, kwargs), site.engine
-        entry, now = site.store.peek(key), engine.clock()
-        decision = decide(entry, now)
-        if decision.verdict is not Verdict.FRESH:
-            decision = decide(entry, now, engine.retry_at(key))
+        entry, _, decision = engine.judge(key)
         if entry is None or not decision.serve:
             engine.misses += 1
             return None, self.load(site, key, args, kwargs)
@@ -95,17 +89,15 @@ class Memoized:
         return self._out(entry.value), None
 
     def finish(self, site: Site, load: Load, result: Result | None) -> Any:
-        """The result that the wait came to; raises what the load raised.
-
-        ``How.PASS`` (aswr is closed) is for the caller to see to.
-        """
+        """The result that the wait came to; raises what the load raised."""
+        engine = site.engine
         if result is None or result.how is How.FAILED:
-            if (entry := site.engine.fallback(load.key)) is not None:
-                return self._out(entry.value)
-            if result is None:
-                limit = load.times.wait_timeout
-                raise site.engine.impatient(load, f"this took longer than {limit:g} s")
-            raise result.value
+            entry = engine.fallback(load.key)
+            if entry is None:
+                raise engine.waited_out(load) if result is None else result.value
+            if result is not None and result.first:
+                tell_monitors(site.app, result.value)
+            return self._out(entry.value)
         entry = result.entry if result.how is How.HIT else None
         return self._out(result.value if entry is None else entry.value)
 
@@ -175,6 +167,9 @@ class Computing:
         await runtime.work(lambda: context.run(self._open))
         try:
             value = await self._flight.run(self._run(), context)
+        except asyncio.CancelledError as error:  # draining
+            runtime.executor.submit(context.run, self._tear_down, error)
+            raise
         except Exception as error:
             failed = error
         return await runtime.work(lambda: context.run(self._close, value, failed))
@@ -190,7 +185,7 @@ class Computing:
         except (SystemExit, KeyboardInterrupt) as error:
             raise LoadError.of(self._memoized.name, error) from error
 
-    def _close(self, value: Any, failed: Exception | None) -> Loaded:
+    def _close(self, value: Any, failed: BaseException | None) -> Loaded:
         loaded = Loaded(failed, Fate.FAILED)
         try:
             if failed is None:
@@ -198,15 +193,16 @@ class Computing:
         except Exception as error:
             failed, loaded = error, Loaded(error, Fate.FAILED)
         if failed is not None and not self._flight.attended:
-            got_request_exception.send(
-                self._app, _async_wrapper=self._app.ensure_sync, exception=failed
-            )
+            tell_monitors(self._app, failed)
+        self._tear_down(failed)
+        return loaded
+
+    def _tear_down(self, failed: BaseException | None) -> None:
         assert self._context is not None
         try:
             self._context.pop(failed)
         except Exception as error:
             log.exception("%s: a teardown function failed (%r)", self._memoized.name, error)
-        return loaded
 
 
 def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
@@ -228,31 +224,30 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
 
     def refresh(*args: Any, **kwargs: Any) -> Any:
         site = site_of()
-        if site is None:
-            return None
-        load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
-        return _wait(memoized, site, load, force=True)
+        if site is not None:
+            load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
+            return _wait(memoized, site, load, args, kwargs, force=True)
+        return None
 
     async def arefresh(*args: Any, **kwargs: Any) -> Any:
         site = site_of()
-        if site is None:
-            return None
-        load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
-        return await _await(memoized, site, load, force=True)
+        if site is not None:
+            load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
+            return await _await(memoized, site, load, args, kwargs, force=True)
+        return None
 
     def invalidate(*args: Any, **kwargs: Any) -> None:
         site = site_of()
-        if site is not None and not site.engine.closed:
-            runtime = site.engine.runtime
-            runtime.refuse_on_loop(f"await {memoized.name}.ainvalidate(...)")
-            clean = site.engine.purge_call(memoized.key(args, kwargs))
-            runtime.call(clean, "aswr purge", "ainvalidate(...)", VERB_LIMIT)
+        if site is not None:
+            key = memoized.key(args, kwargs)
+            twin = f"await {memoized.name}.ainvalidate(...)"
+            site.purge(lambda engine: engine.purge_call(key), twin)
 
     async def ainvalidate(*args: Any, **kwargs: Any) -> None:
         site = site_of()
-        if site is not None and not site.engine.closed:
-            clean = site.engine.purge_call(memoized.key(args, kwargs))
-            await asyncio.wrap_future(site.engine.runtime.submit(clean, "aswr purge"))
+        if site is not None:
+            key = memoized.key(args, kwargs)
+            await site.apurge(lambda engine: engine.purge_call(key))
 
     for verb in (sync, peek, refresh, arefresh, invalidate, ainvalidate):
         setattr(call, verb.__name__, verb)
@@ -265,11 +260,7 @@ def _call(
     if site is None:
         return _run(memoized, args, kwargs)
     value, load = memoized.begin(site, args, kwargs)
-    if load is None:
-        return value
-    if site.engine.closed:
-        return _run(memoized, args, kwargs)
-    return _wait(memoized, site, load)
+    return value if load is None else _wait(memoized, site, load, args, kwargs)
 
 
 async def _acall(
@@ -278,30 +269,39 @@ async def _acall(
     if site is None:
         return await _arun(memoized, args, kwargs)
     value, load = memoized.begin(site, args, kwargs)
-    if load is None:
-        return value
-    if site.engine.closed:
+    return value if load is None else await _await(memoized, site, load, args, kwargs)
+
+
+def _wait(
+    memoized: Memoized,
+    site: Site,
+    load: Load,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    force: bool = False,
+) -> Any:
+    result = site.engine.fetch(load, f"await {memoized.name}(...)", force=force)
+    if result is not None and result.how is How.PASS:
+        return _run(memoized, args, kwargs)
+    return memoized.finish(site, load, result)
+
+
+async def _await(
+    memoized: Memoized,
+    site: Site,
+    load: Load,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    force: bool = False,
+) -> Any:
+    result = await site.engine.afetch(load, force=force)
+    if result is not None and result.how is How.PASS:
         return await _arun(memoized, args, kwargs)
-    return await _await(memoized, site, load)
-
-
-def _wait(memoized: Memoized, site: Site, load: Load, force: bool = False) -> Any:
-    engine = site.engine
-    engine.runtime.refuse_on_loop(f"await {memoized.name}(...)")
-    waiter = engine.enlist(load, force=force, sync=True)
-    patience = None if waiter.parent else engine.patience(load.times, load.key)
-    return memoized.finish(site, load, engine.wait(waiter, patience, f"await {memoized.name}(...)"))
-
-
-async def _await(memoized: Memoized, site: Site, load: Load, force: bool = False) -> Any:
-    engine = site.engine
-    waiter = engine.enlist(load, force=force)
-    patience = None if waiter.parent else engine.patience(load.times, load.key)
-    return memoized.finish(site, load, await engine.await_(waiter, patience))
+    return memoized.finish(site, load, result)
 
 
 def _run(memoized: Memoized, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The function itself: the cache is off or closed."""
+    """The function itself: the cache is off or closed (`How.PASS`)."""
     function = memoized.function
     return (async_to_sync(function) if memoized.is_async else function)(*args, **kwargs)
 

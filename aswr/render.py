@@ -38,6 +38,7 @@ from .runtime import thread_sensitive
 
 log = logging.getLogger("aswr.render")
 
+MOST_TOPICS = 32  # log lines of one view: what it reads may be for the visitor to choose
 STREAM_LIMIT = 5.0  # seconds a streamed body may take before its URL passes
 
 
@@ -51,7 +52,7 @@ class Notes:
 
     def first(self, topic: str) -> bool:
         """Is this the first time that the topic comes up?"""
-        if topic in self._told:
+        if topic in self._told or len(self._told) >= MOST_TOPICS:
             return False
         self._told.add(topic)
         return True
@@ -192,6 +193,9 @@ class Rendering:
         if self._wants_run:
             try:
                 self._value = await self._flight.run(self._run_async(), context)
+            except asyncio.CancelledError as error:  # draining: nobody waits for more than this
+                runtime.executor.submit(context.run, self._tear_down, error)
+                raise
             except Exception as error:
                 self._error = error
         return await runtime.work(lambda: context.run(self._close))
@@ -281,15 +285,18 @@ class Rendering:
     # close
 
     def _close(self) -> Loaded:
+        error: BaseException | None = None
         try:
-            loaded = self._judge(self._respond())
-        except (SystemExit, KeyboardInterrupt) as error:
-            loaded = self._raised(LoadError.of(self._target.name, error))
-        except Exception as error:
-            loaded = self._raised(error)
-        self.recorder.disarm()
-        self._tear_down(loaded.value if isinstance(loaded.value, BaseException) else None)
-        return loaded
+            return self._judge(self._respond())
+        except (SystemExit, KeyboardInterrupt) as ended:
+            failure = LoadError.of(self._target.name, ended)
+            error = failure
+            return self._raised(failure)
+        except Exception as raised:
+            error = raised
+            return self._raised(raised)
+        finally:
+            self._tear_down(error)
 
     def _respond(self) -> Response:
         """The view's answer as Flask makes one, less what belongs to the app's own hooks."""
@@ -315,7 +322,8 @@ class Rendering:
         fields = http.without_ours(list(response.headers))
         answer = Answer(response.status_code, tuple(fields), body)
         plan = self._target.plan
-        fate, detail = self._fate(response, fields, len(body))
+        private = http.forbids_storing(fields)
+        fate, detail = self._fate(response, private, len(body))
         tags: tuple[str, ...] = ()
         if fate is Fate.STORE:
             given = self._target.tags
@@ -326,17 +334,16 @@ class Rendering:
             return self._passing(self.recorder.detail)
         return Loaded(
             answer, fate, size_of(answer), tags, self._absent_g,
-            plan.statuses.get(answer.status), detail,
+            plan.statuses.get(answer.status), detail, bool(private),
         )  # fmt: skip
 
-    def _fate(
-        self, response: Response, fields: list[tuple[str, str]], length: int
-    ) -> tuple[Fate, str]:
+    def _fate(self, response: Response, private: str, length: int) -> tuple[Fate, str]:
+        if private:
+            self._target.notes.answers(private)
         if response.status_code >= 500:
             return Fate.FAILED, f"status {response.status_code}"
-        if reason := http.forbids_storing(fields):
-            self._target.notes.answers(reason)
-            return Fate.ONE, reason
+        if private:
+            return Fate.ONE, private
         if not http.storable(response.status_code, self._target.plan.statuses):
             return Fate.DROP, f"status {response.status_code}"
         if length > self._target.plan.max_body:
@@ -355,18 +362,25 @@ class Rendering:
         if self.recorder.reads:  # it was shown less than its caller has: let it see everything
             return self._passing(self.recorder.detail)
         if not self._flight.attended:
-            got_request_exception.send(
-                self._app, _async_wrapper=self._app.ensure_sync, exception=error
-            )
+            tell_monitors(self._app, error)
         return Loaded(error, Fate.FAILED, reads=self._absent_g)
 
     def _tear_down(self, error: BaseException | None) -> None:
         assert self._context is not None
+        self.recorder.disarm()
         try:
             self._context.pop(error)
         except Exception as failure:
             if self._target.notes.first("teardown"):
                 log.exception("%s: a teardown function failed (%r)", self._target.name, failure)
+
+
+def tell_monitors(app: Flask, error: BaseException) -> None:
+    """A failure that no request raises: error monitors hear of it by Flask's own signal."""
+    try:
+        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    except Exception as failure:
+        log.exception("a receiver of got_request_exception failed (%r)", failure)
 
 
 def freeze(response: Response, max_body: int, flight: Flight) -> bytes:

@@ -51,6 +51,7 @@ class Runtime:
         self.loop = asyncio.new_event_loop()
         self.executor = DaemonExecutor(workers)
         self.loop.set_default_executor(self.executor)
+        self.waiting = 0  # threads that wait for loads; a plain += as for the engine's counters
         self.tasks: set[asyncio.Task[Any]] = set()  # every task of ours; changed on the loop only
         self._stopping = False
         self._ready: Future[int] = Future()
@@ -248,8 +249,14 @@ def _refuse(patched_by: str) -> None:
 _lock = threading.RLock()
 _current: Runtime | None = None
 _users: "weakref.WeakSet[Drained]" = weakref.WeakSet()
+_known: "weakref.WeakSet[Drained]" = weakref.WeakSet()  # also those that never started
 _registered = False
 _forgotten: list[Runtime] = []  # kept: to collect an inherited loop would touch its parent's
+
+
+def make_known(user: Drained) -> None:
+    """A forked child tells ``user`` to `forget`, whether it had started here or not."""
+    _known.add(user)
 
 
 def current(user: Drained, workers: int = DEFAULT_WORKERS) -> Runtime:
@@ -319,11 +326,11 @@ def _drain() -> None:
 
 def _forget() -> None:
     global _lock, _current, _users
-    users = list(_users)
+    known = list(_known)
     if _current is not None:
         _forgotten.append(_current)
     _lock, _current, _users = threading.RLock(), None, weakref.WeakSet()
-    for user in users:
+    for user in known:
         user.forget()
 
 

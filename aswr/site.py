@@ -5,6 +5,7 @@ it. Knows Flask's routing and the render; must not know the doors or the decorat
 for the mark by which a wrapper is found.
 """
 
+import asyncio
 import random
 import weakref
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from .runtime import Runtime
 from .store import Store
 
 MARK = "__aswr_view__"
+VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
 
 class Decorated(Protocol):
@@ -53,10 +55,12 @@ class Site:
         app: Flask,
         config: Mapping[str, Any],
         runtime: Callable[[], Runtime],
+        running: Callable[[], Runtime | None],
         clock: Callable[[], float],
         cache: BaseCache | Callable[[], BaseCache] | None,
     ) -> None:
         self._app = weakref.ref(app)
+        self._running = running
         self.name = app.name
         self.config = config
         self.enabled: bool = config["ASWR_ENABLED"]
@@ -85,6 +89,28 @@ class Site:
         """In a forked child: start empty."""
         self.store.forget()
         self.engine.forget()
+
+    def purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
+        """Purge at once, and clean up where a loop runs or a backend holds entries.
+
+        Raises `RuntimeError` on aswr's own loop, where ``twin`` is the form to use.
+        """
+        running = self._running()
+        if running is not None:
+            running.refuse_on_loop(twin)
+        clean = purge(self.engine)
+        if running is not None or self._cleans_backend:
+            self.engine.runtime.call(clean, "aswr purge", twin, VERB_LIMIT)
+
+    async def apurge(self, purge: Callable[[Engine], Callable[[], Any]]) -> None:
+        """As `purge`, on any event loop."""
+        clean = purge(self.engine)
+        if self._running() is not None or self._cleans_backend:
+            await asyncio.wrap_future(self.engine.runtime.submit(clean, "aswr purge"))
+
+    @property
+    def _cleans_backend(self) -> bool:
+        return self.store.shared and not self.engine.closed
 
     def plan_of(self, decorated: Any) -> Plan:
         """The options of a decorated function as they hold here."""

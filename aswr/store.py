@@ -30,6 +30,7 @@ log = logging.getLogger("aswr.store")
 
 BACKEND_LIMIT = 0.25  # seconds; aiocache's own default of 5 would be paid by visitors
 MOST_STAMPS = 10_000
+INDEX_BYTES = 280  # of a view's key in the index from paths to keys, as tracemalloc has it
 
 
 class Stamps:
@@ -164,7 +165,8 @@ class Store:
         old: Any = self.memory.glance(key)
         if old is not None and old.born > entry.born:
             return False
-        if not self.memory.put(key, entry, entry.size):
+        size = entry.size + (INDEX_BYTES if isinstance(key, ViewKey) else 0)
+        if not self.memory.put(key, entry, size):
             self._unindex(key)  # what it would have replaced is gone too
             return False
         if isinstance(key, ViewKey):

@@ -13,12 +13,11 @@ from flask import Flask
 from flask.globals import _cv_app
 
 from .codec import Entry
-from .flight import How, Result, Waiter
+from .engine import Engine
+from .flight import How, Load, Result
 from .keys import split_path
 from .runtime import Runtime
 from .site import Site
-
-VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
 
 def which_app(count: int, call: str) -> str:
@@ -46,33 +45,33 @@ class Verbs(ABC):
         """The loop thread, if it runs."""
 
     def refresh(self, path: str) -> Entry | None:
-        """Load ``path`` anew, and its variants in use, and wait; returns what is stored then.
+        """Load ``path`` anew, and its variants in use, and wait; the entry that is stored then.
 
-        Joins a load under way. Raises what the load raises, `WaitTimeout` when it takes longer than
+        None where nothing is stored: the view passes, or answered what is not to be stored. Joins
+        a load under way. Raises what the load raises, `WaitTimeout` when it takes longer than
         ``wait_timeout``, `ValueError` where no cached view answers the path.
         """
         site = self._for_verb()
         if site is None:
             return None
-        waiter = self._enlist(site, path, sync=True)
-        patience = waiter.load.times.wait_timeout
-        result = site.engine.wait(waiter, patience, f"await manager.arefresh({path!r})")
-        return _refreshed(site, waiter, result)
+        engine, twin = site.engine, f"await manager.arefresh({path!r})"
+        if self._running is not None:
+            self._running.refuse_on_loop(twin)
+        plain, *variants = loads_of(site, path)
+        waiters = [
+            engine.enlist(load, force=True, sync=load is plain) for load in (plain, *variants)
+        ]
+        results = [engine.wait(waiter, engine.patience(waiter), twin) for waiter in waiters]
+        return _refreshed(site, plain, results[0])
 
     async def arefresh(self, path: str) -> Entry | None:
         """As `refresh`, for async code."""
         site = self._for_verb()
         if site is None:
             return None
-        waiter = self._enlist(site, path)
-        result = await site.engine.await_(waiter, waiter.load.times.wait_timeout)
-        return _refreshed(site, waiter, result)
-
-    def _enlist(self, site: Site, path: str, sync: bool = False) -> Waiter:
-        load = site.load_of(path)
-        for variant in site.used_variants(path, load):
-            site.engine.enlist(variant, force=True)
-        return site.engine.enlist(load, force=True, sync=sync)
+        plain, *variants = loads_of(site, path)
+        fetches = [site.engine.afetch(load, force=True) for load in (plain, *variants)]
+        return _refreshed(site, plain, (await asyncio.gather(*fetches))[0])
 
     def invalidate(self, path: str) -> None:
         """Purge ``path`` with every query of it, or with a ``?query`` that URL alone.
@@ -80,52 +79,40 @@ class Verbs(ABC):
         Takes effect at once, for loads in flight too: nothing older is served after it returned.
         """
         bare, query = split_path(path)
-        self._purge(lambda site: site.engine.purge_path(bare, query), "ainvalidate(...)")
+        self._purge(lambda engine: engine.purge_path(bare, query), "ainvalidate(...)")
 
     async def ainvalidate(self, path: str) -> None:
         """As `invalidate`, for async code."""
         bare, query = split_path(path)
-        await self._apurge(lambda site: site.engine.purge_path(bare, query))
+        await self._apurge(lambda engine: engine.purge_path(bare, query))
 
     def invalidate_tags(self, *tags: str) -> None:
         """Purge every entry that bears one of the tags; at once, for loads in flight too."""
         names = _names(tags)
-        self._purge(lambda site: site.engine.purge_tags(names), "ainvalidate_tags(...)")
+        self._purge(lambda engine: engine.purge_tags(names), "ainvalidate_tags(...)")
 
     async def ainvalidate_tags(self, *tags: str) -> None:
         """As `invalidate_tags`, for async code."""
         names = _names(tags)
-        await self._apurge(lambda site: site.engine.purge_tags(names))
+        await self._apurge(lambda engine: engine.purge_tags(names))
 
     def clear(self) -> None:
         """Purge everything of the app; at once, for loads in flight too."""
-        self._purge(lambda site: site.engine.purge_all(), "aclear()")
+        self._purge(lambda engine: engine.purge_all(), "aclear()")
 
     async def aclear(self) -> None:
         """As `clear`, for async code."""
-        await self._apurge(lambda site: site.engine.purge_all())
+        await self._apurge(lambda engine: engine.purge_all())
 
-    def _purge(self, purge: Callable[[Site], Callable[[], Any]], twin: str) -> None:
+    def _purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
         site = self._for_verb()
-        if site is None:
-            return
-        if self._running is not None:
-            self._running.refuse_on_loop(f"await manager.{twin}")
-        clean = purge(site)
-        if self._needs_cleaning(site):
-            self._loop().call(clean, "aswr purge", twin, VERB_LIMIT)
+        if site is not None:
+            site.purge(purge, f"await manager.{twin}")
 
-    async def _apurge(self, purge: Callable[[Site], Callable[[], Any]]) -> None:
+    async def _apurge(self, purge: Callable[[Engine], Callable[[], Any]]) -> None:
         site = self._for_verb()
-        if site is None:
-            return
-        clean = purge(site)
-        if self._needs_cleaning(site):
-            await asyncio.wrap_future(self._loop().submit(clean, "aswr purge"))
-
-    def _needs_cleaning(self, site: Site) -> bool:
-        """Is there a loop that owns entries, or a backend that holds some? The stamp is set."""
-        return self._running is not None or (site.store.shared and not site.engine.closed)
+        if site is not None:
+            await site.apurge(purge)
 
     def peek(self, path: str) -> Entry | None:
         """What is stored for a plain request for ``path``, whatever its age; loads nothing."""
@@ -165,11 +152,15 @@ def _names(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tags
 
 
-def _refreshed(site: Site, waiter: Waiter, result: Result | None) -> Entry | None:
-    """What a refresh comes to: the entry stored, None where nothing was; raises what went wrong."""
+def loads_of(site: Site, path: str) -> list[Load]:
+    """The load of a plain request for ``path``, and those of its variants in use."""
+    plain = site.load_of(path)
+    return [plain, *site.used_variants(path, plain)]
+
+
+def _refreshed(site: Site, load: Load, result: Result | None) -> Entry | None:
     if result is None:
-        limit = waiter.load.times.wait_timeout
-        raise site.engine.impatient(waiter.load, f"this took longer than {limit:g} s")
+        raise site.engine.waited_out(load)
     if result.how is How.FAILED and isinstance(result.value, BaseException):
         raise result.value
     return result.entry if result.how in (How.STORED, How.COLLAPSED, How.HIT) else None

@@ -6,6 +6,7 @@ response. What waits or loads is the engine's; what is rendered is the render's.
 
 import asyncio
 import contextvars
+import copy
 import functools
 import inspect
 import math
@@ -21,6 +22,7 @@ from flask.ctx import RequestContext
 from flask.globals import _cv_app, _cv_request
 from flask.views import View
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
 from . import http
 from .codec import Answer, Entry
@@ -29,8 +31,8 @@ from .flight import Flight, How, Load, Result
 from .inputs import recorder_of, set_in
 from .keys import Unkeyable, ViewKey, canonical, canonical_query
 from .options import Tags
-from .policy import Verdict, decide
-from .render import Notes, Rendering, Target, fitting
+from .policy import Verdict
+from .render import Notes, Rendering, Target, fitting, tell_monitors
 from .runtime import Runtime, thread_sensitive
 from .site import MARK, Site
 
@@ -103,11 +105,9 @@ class CachedView:
             return self._run_sync(None, args, kwargs)
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
-            engine = self._site(context).engine
-            waiter = engine.enlist(step.load, sync=True)
-            patience = None if waiter.parent else engine.patience(step.load.times, step.load.key)
             twin = f"await asyncio.to_thread({self.name.rpartition('.')[2]}, ...)"
-            step = self._finish(context, step, engine.wait(waiter, patience, twin))
+            result = self._site(context).engine.fetch(step.load, twin)
+            step = self._finish(context, step, result)
         if type(step) is Pass:
             value = self._run_sync(self._site(context), args, kwargs)
             return self._passed(context, step, value)
@@ -120,10 +120,8 @@ class CachedView:
             return await self._run(None, args, kwargs)
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
-            engine = self._site(context).engine
-            waiter = engine.enlist(step.load)
-            patience = None if waiter.parent else engine.patience(step.load.times, step.load.key)
-            step = self._finish(context, step, await engine.await_(waiter, patience))
+            result = await self._site(context).engine.afetch(step.load)
+            step = self._finish(context, step, result)
         if type(step) is Pass:
             value = await self._run(self._site(context), args, kwargs)
             return self._passed(context, step, value)
@@ -143,12 +141,8 @@ class CachedView:
         if key is None:
             return Pass("an argument cannot be keyed")
         engine = site.engine
-        entry = site.store.peek(key)
-        now = engine.clock()
-        decision = decide(entry, now)
-        if decision.verdict is not Verdict.FRESH:
-            decision = decide(entry, now, engine.retry_at(key))
-        if entry is not None and entry.passing:
+        entry, now, decision = engine.judge(key)
+        if entry is not None and decision.verdict is Verdict.PASS:
             return Pass(entry.passing)
         if entry is not None and decision.serve:
             if entry.reads and (disagrees := self._disagrees(entry.reads)):
@@ -159,7 +153,7 @@ class CachedView:
         engine.misses += 1
         if engine.closed:
             return Pass("closed")
-        fwd = "uri-miss" if entry is None else "stale"
+        fwd = "uri-miss" if entry is None or entry.passing else "stale"
         return Pending(self._load(site, context, key, args, kwargs), fwd)
 
     def _key(
@@ -168,9 +162,10 @@ class CachedView:
         request = context.request
         cls = type(args[0]) if args and isinstance(args[0], View) else None
         extra: Any = ()
-        if not _routed(request.view_args, args if cls is None else args[1:], kwargs):
+        given = args if cls is None else args[1:]
+        if not _routed(request.view_args, given, kwargs) or _changed(context, kwargs):
             try:
-                extra = (canonical(args if cls is None else args[1:]), canonical(kwargs))
+                extra = (canonical(given), canonical(kwargs))
             except Unkeyable:
                 return None
         return ViewKey(
@@ -261,8 +256,7 @@ class CachedView:
         if result is None:
             if (entry := engine.fallback(key)) is not None:
                 return self._stale(context, entry, now, "soft-timeout")
-            limit = pending.load.times.wait_timeout
-            raise engine.impatient(pending.load, f"this took longer than {limit:g} s")
+            raise engine.waited_out(pending.load)
         if result.how is How.PASS:
             return Pass(result.detail)
         reads = result.entry.reads if result.entry is not None else result.reads
@@ -278,6 +272,8 @@ class CachedView:
     ) -> Response:
         entry = self._site(context).engine.fallback(pending.load.key)
         if entry is not None:
+            if result.first and isinstance(result.value, BaseException):
+                tell_monitors(context.app, result.value)
             return self._stale(context, entry, now, "stale-if-error")
         if isinstance(result.value, BaseException):
             raise result.value
@@ -288,7 +284,7 @@ class CachedView:
         self, context: RequestContext, pending: Pending, result: Result, now: float
     ) -> Response:
         if result.how is How.HIT and result.entry is not None:
-            return self._hit(context, result.entry, now, False)
+            return self._hit(context, result.entry, now, True)
         status = http.cache_status(
             fwd=pending.fwd,
             stored=result.how is How.STORED,
@@ -342,7 +338,9 @@ class CachedView:
         site.engine.passes += 1
         if not step.detail:
             return value
-        response = context.app.make_response(value)
+        # A copy: the view may return one object again and again.
+        response = copy.copy(context.app.make_response(value))
+        response.headers = Headers(http.without_ours(list(response.headers)))
         response.headers.add("Cache-Status", http.cache_status(fwd="bypass", detail=step.detail))
         return response
 
@@ -405,6 +403,29 @@ def _routed(
     if args or len(kwargs) != len(found):
         return False
     return all(name in found and found[name] is value for name, value in kwargs.items())
+
+
+def _changed(context: RequestContext, kwargs: Mapping[str, Any]) -> bool:
+    """Did a hook put something else into the arguments than the path says?"""
+    if not kwargs or not context.app.before_request_funcs or context.url_adapter is None:
+        return False
+    try:
+        found = context.url_adapter.match()[1]
+    except HTTPException:
+        return True
+    return any(
+        name not in found or (found[name] != value and not _alike(found[name], value))
+        for name, value in kwargs.items()
+    )
+
+
+def _alike(found: Any, value: Any) -> bool:
+    """Objects that a converter makes anew each time compare by type: the path stands for them."""
+    try:
+        canonical(value)
+    except Unkeyable:
+        return type(found) is type(value)
+    return False
 
 
 def _instance_maker(instance: Any, function: Any) -> Callable[[], Any]:
