@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["lint", "types", "tests", "examples"]
+nox.options.sessions = ["lint", "types", "tests", "lowest", "examples"]
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
@@ -47,6 +47,7 @@ for found in FOUND.values():
     os.environ["PATH"] = f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}"
 OLDEST = VERSIONS[0]
 EXAMPLES = str(ROOT / "tests" / "test_examples.py")
+UNIT_ONLY = ["--ignore", EXAMPLES, "--ignore", str(ROOT / "tests" / "servers")]
 
 
 def wheel(session: nox.Session) -> str:
@@ -59,8 +60,8 @@ def wheel(session: nox.Session) -> str:
     return wheel.built  # type: ignore[attr-defined,no-any-return]
 
 
-def run_tests(session: nox.Session, *arguments: str) -> None:
-    session.install(f"{wheel(session)}[test,servers]")
+def run_tests(session: nox.Session, *arguments: str, pins: list[str] | None = None) -> None:
+    session.install(f"{wheel(session)}[test,servers]", *(pins or []))
     session.chdir(session.create_tmp())  # not the tree: `import aswr` must find the wheel
     session.run(
         "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *arguments,
@@ -86,10 +87,16 @@ def types(session: nox.Session) -> None:
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
     """The unit and property tests on every Python; real servers on the oldest."""
-    arguments = session.posargs or [str(ROOT / "tests"), "--ignore", EXAMPLES]
-    if session.python != OLDEST and not session.posargs:
-        arguments += ["--ignore", str(ROOT / "tests" / "servers")]
-    run_tests(session, *arguments)
+    everything = [str(ROOT / "tests"), "--ignore", EXAMPLES]
+    only = [] if session.python == OLDEST else UNIT_ONLY
+    run_tests(session, *(session.posargs or [*everything, *only]))
+
+
+@nox.session(python=OLDEST)
+def lowest(session: nox.Session) -> None:
+    """The unit tests with the lowest releases that the package says it works with."""
+    lower = [line.partition(",")[0].replace(">=", "==") for line in PROJECT["dependencies"]]
+    run_tests(session, str(ROOT / "tests"), *UNIT_ONLY, pins=lower)
 
 
 @nox.session(python=OLDEST)

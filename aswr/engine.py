@@ -10,6 +10,7 @@ state in one synchronous step:
     failures    key -> (count, retry_at)  read from any thread, changed here
     asked       keys that a STALE hit has posted and the loop has not yet seen
     active      flights not quite over: one may still be saving to the backend
+    passes      passing views that run on the loop; added from any thread
     prunable    purges whose stamp can go when no load from before them is in flight
 
 Must not know Flask. What a load *does* is a callable in `Load`.
@@ -76,6 +77,7 @@ class Engine:
         self._active: set[asyncio.Task[None]] = set()
         self._joiners: list[Future[None]] = []
         self._prunable: dict[Hashable, int] = {}
+        self._passes: set[Future[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Engine {self.name} flights={list(self.flights.values())}>"
@@ -218,6 +220,11 @@ class Engine:
         error.add_note(f"The load: {load.name}")  # for the log; visitors see the text above
         return error
 
+    def keep(self, passing: "Future[Any]") -> None:
+        """A view that passes runs on the loop: the drain waits for it as for a load."""
+        self._passes.add(passing)
+        passing.add_done_callback(self._passes.discard)
+
     def note_pass(self, load: Load, detail: str) -> None:
         """Remember that this key passes."""
         self.runtime.post(self._note_pass, load, self.store.stamps.tick(), detail)
@@ -349,14 +356,19 @@ class Engine:
             if self.store.shared and await self._adopt(flight):
                 return
             loaded = await self._run(flight)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # ours: the user's own end in their task or thread
             closing = self.impatient(flight.load, "the cache is closing")
             loaded = Loaded(closing, Fate.FAILED)
         except Exception as error:
             loaded = Loaded(error, Fate.FAILED)
         except BaseException as error:  # whatever it is, the flight must land
             loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
-        entry = self._land(flight, loaded)
+        try:
+            entry = self._land(flight, loaded)
+        except Exception as error:  # a clock, say: no waiter must be left standing
+            log.exception("%s: landing failed (%r)", flight.load.name, error)
+            self._settle(flight, Result(How.FAILED, value=error), over=True)
+            return
         if entry is not None and self.store.shared:
             await self.store.save(flight.load.key, entry)
         elif loaded.fate is Fate.DROP and self.store.shared:
@@ -538,8 +550,9 @@ class Engine:
         On the loop.
         """
         self.closed = True
-        if self._active:
-            await asyncio.wait(set(self._active), timeout=timeout)
+        under_way = {*self._active, *map(asyncio.wrap_future, list(self._passes))}
+        if under_way:
+            await asyncio.wait(under_way, timeout=timeout)
         rest = set(self._active)
         for task in rest:
             task.cancel()

@@ -20,9 +20,18 @@ class LoadError(AswrError, RuntimeError):
     @classmethod
     def of(cls, name: str, error: BaseException) -> "LoadError":
         """What becomes of ``error``, which the code of ``name`` raised."""
-        made = cls(f"{name} raised {error!r}")
+        try:
+            text = repr(error)
+        except BaseException:
+            text = type(error).__qualname__
+        made = cls(f"{name} raised {text}")
         made.__cause__ = error
         return made
+
+
+def as_exception(name: str, error: BaseException) -> Exception:
+    """``error``, or the `LoadError` that it becomes where no request may see it as it is."""
+    return error if isinstance(error, Exception) else LoadError.of(name, error)
 
 
 class LoadCycle(AswrError, RuntimeError):

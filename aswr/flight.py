@@ -16,6 +16,9 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Response
+
 from .codec import Entry
 from .errors import LoadCycle, LoadError, LoadTimeout
 from .policy import Times
@@ -265,10 +268,13 @@ def _path(start: Flight, goal: Flight, seen: set[int]) -> list[Flight]:
 def result_for(loaded: Loaded, entry: Entry, stored: bool, first: bool) -> Result:
     """What a waiter gets of what the load brought; ``first`` counts as the cause of it."""
     fate = loaded.fate
-    if fate is Fate.PASS or (loaded.alone and not first):
+    alone = loaded.alone or fate is Fate.ONE
+    if fate is Fate.PASS or (alone and not first):
         return Result(How.PASS, detail=loaded.detail)
     if fate is Fate.FAILED:
         value = loaded.value if first else copy_of(loaded.value)
+        if value is None:
+            return Result(How.PASS, detail="its error is one caller's own")
         return Result(How.FAILED, value=value, reads=loaded.reads, first=first)
     if fate is Fate.STORE:
         how = How.ANSWERED if not stored else How.STORED if first else How.COLLAPSED
@@ -279,16 +285,22 @@ def result_for(loaded: Loaded, entry: Entry, stored: bool, first: bool) -> Resul
 def copy_of(value: Any) -> Any:
     """An exception of his own for each waiter, since raising one changes it; else the value.
 
-    One that cannot be copied faithfully is shared.
+    So with a response that it carries: cookies are written to it. One that cannot be copied
+    faithfully is shared, and None where it carries a response.
     """
     if not isinstance(value, BaseException):
         return value
+    responses = {k: v for k, v in vars(value).items() if isinstance(v, Response)}
+    shared = None if responses else value
     try:
         twin = copy.copy(value)
         if type(twin) is not type(value) or twin.args != value.args:
-            return value
+            return shared
     except Exception:
-        return value
+        return shared
+    for name, response in responses.items():
+        own = vars(twin)[name] = copy.copy(response)
+        own.headers = Headers(response.headers)
     if notes := getattr(value, "__notes__", None):
         twin.__notes__ = list(notes)
     twin.__cause__, twin.__context__ = value.__cause__, value.__context__

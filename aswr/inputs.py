@@ -82,7 +82,20 @@ _NAMED = {
 }
 ALL = "all headers"  # reading all of them is every other read too
 EVERY_NAME = "*"  # of g: who lists it has looked for every name
-_MACHINERY = ("wsgi.", "werkzeug.", "flask.")
+_MACHINERY = frozenset(
+    {
+        "wsgi.version",
+        "wsgi.errors",
+        "wsgi.multithread",
+        "wsgi.multiprocess",
+        "wsgi.run_once",
+        "wsgi.file_wrapper",
+        "werkzeug.request",
+        "werkzeug.debug.preserve_context",
+    }
+)
+# What Werkzeug's own constructor and Flask's binding of the URL map look at.
+_OF_CONSTRUCTION = frozenset({"scheme", "host", "remote address"})
 _LIBRARIES = frozenset(
     {"aswr", "werkzeug", "flask", "jinja2", "asgiref", "contextlib", "functools", "copy"}
 )
@@ -102,7 +115,7 @@ def input_of(name: str) -> str:
         return "body"
     if name.startswith("HTTP_"):
         return f"header {name[5:].replace('_', '-').title()}"
-    return "" if name.startswith(_MACHINERY) else f"environ {name}"
+    return "" if name in _MACHINERY else f"environ {name}"
 
 
 class Recorder:
@@ -116,10 +129,15 @@ class Recorder:
         self.absent_g: dict[str, str] = {}
         self._on_read = on_read
         self._armed = False
+        self._ignored: frozenset[str] = frozenset()
+
+    def arm_for_construction(self) -> None:
+        """Reads count but for those that making any request takes."""
+        self._armed, self._ignored = True, _OF_CONSTRUCTION
 
     def arm(self) -> None:
         """From now on reads count."""
-        self._armed = True
+        self._armed, self._ignored = True, frozenset()
 
     def disarm(self) -> None:
         """Reads no longer count: teardown is not the view."""
@@ -127,7 +145,8 @@ class Recorder:
 
     def note(self, what: str) -> None:
         """The render reads an input."""
-        if self._armed and what and what not in self.reads and ALL not in self.reads:
+        known = what in self.reads or ALL in self.reads or what in self._ignored
+        if self._armed and what and not known:
             self.reads[what] = place_of(sys._getframe(1))
             self._on_read(what)
 
@@ -266,6 +285,18 @@ def _recorded_attribute(name: str, what: str) -> property:
     return property(read, write)
 
 
+# Attributes that Werkzeug itself looks for before it sets them.
+_PROBED = frozenset({"_parsed_content_type", "_cached_data"})
+
+
+def _absent_attribute(self: Any, name: str) -> Any:
+    """An attribute that nobody set in the render: a hook may have set it for the caller."""
+    recorder = self.__dict__.get("_aswr_recorder")
+    if recorder is not None and name not in _PROBED and not name.startswith("__"):
+        recorder.note(f"request.{name}")
+    raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
 @_per_class
 def recorded_request_class(base: type[Request]) -> type[Request]:
     """The app's request class, with what Werkzeug copies at construction turned into reads."""
@@ -279,6 +310,7 @@ def recorded_request_class(base: type[Request]) -> type[Request]:
             "scheme": _recorded_attribute("scheme", "scheme"),
             "server": _recorded_attribute("server", "host"),
             "host": _recorded_attribute("host", "host"),
+            "__getattr__": _absent_attribute,
         },
     )
 
@@ -295,45 +327,58 @@ def _recorded_adapter_class(base: type[MapAdapter]) -> type[MapAdapter]:
     return type(base.__name__, (base,), {"build": build})
 
 
+# The names in g, without the recorded ``__dict__`` of a render's.
+_names_of_g: Callable[[Any], dict[str, Any]] = _AppCtxGlobals.__dict__["__dict__"].__get__
+
+
 @_per_class
 def _recorded_g_class(base: type[_AppCtxGlobals]) -> type[_AppCtxGlobals]:
     class RecordedG(base):  # type: ignore[misc, valid-type]
         """``g`` in a render: looking for a name that nobody set is noted."""
 
-        # A slot, so that a view that lists g, which is its __dict__, does not see it.
+        # A slot, so that a view that lists g does not see it.
         __slots__ = ("_aswr_recorder",)
 
-        def _look(self, name: str) -> None:
-            if name not in self.__dict__ and not hasattr(base, name):
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+            self._aswr_recorder.note_g(EVERY_NAME)
+            return _names_of_g(self)
+
+        def _look(self, name: str) -> dict[str, Any]:
+            names = _names_of_g(self)
+            if name not in names and not hasattr(base, name):
                 self._aswr_recorder.note_g(name)
+            return names
 
         def __getattr__(self, name: str) -> Any:
-            self._look(name)
-            return super().__getattr__(name)
+            try:
+                return self._look(name)[name]
+            except KeyError:
+                raise AttributeError(name) from None
 
-        def get(self, name: str, default: Any = None) -> Any:
-            self._look(name)
-            return super().get(name, default)
-
-        def pop(self, name: str, *default: Any) -> Any:
-            self._look(name)
-            return super().pop(name, *default)
-
-        def setdefault(self, name: str, default: Any = None) -> Any:
-            self._look(name)
-            return super().setdefault(name, default)
+        def __setattr__(self, name: str, value: Any) -> None:
+            _names_of_g(self)[name] = value
 
         def __delattr__(self, name: str) -> None:
-            self._look(name)
-            super().__delattr__(name)
+            try:
+                del self._look(name)[name]
+            except KeyError:
+                raise AttributeError(name) from None
 
-        def __iter__(self) -> Iterator[str]:
-            self._aswr_recorder.note_g(EVERY_NAME)
-            return iter(self.__dict__)
+        def get(self, name: str, default: Any = None) -> Any:
+            return self._look(name).get(name, default)
+
+        def pop(self, name: str, *default: Any) -> Any:
+            return self._look(name).pop(name, *default)
+
+        def setdefault(self, name: str, default: Any = None) -> Any:
+            return self._look(name).setdefault(name, default)
 
         def __contains__(self, item: str) -> bool:
-            self._look(item)
-            return bool(super().__contains__(item))
+            return item in self._look(item)
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(self.__dict__)
 
     return RecordedG
 
@@ -362,7 +407,9 @@ def recorded_context(app: Flask, environ: dict[str, Any], recorder: Recorder) ->
     """A request context for a render; its push runs no ``open_session``."""
     recorded = RecordedEnviron(environ)
     recorded.recorder = recorder
+    recorder.arm_for_construction()  # a request class of the app's own may look at headers
     request = recorded_request_class(app.request_class)(recorded)
+    recorder.disarm()
     request.json_module = app.json
     request.headers = RecordedHeaders(recorded)
     request.__dict__["_aswr_recorder"] = recorder
@@ -379,8 +426,8 @@ def record_g(app_context: AppContext, recorder: Recorder) -> None:
     """Put a recorded ``g`` in place of a pushed app context's, with what is in it already."""
     plain = app_context.g
     recorded = _recorded_g_class(type(plain))()
-    recorded.__dict__.update(plain.__dict__)
     object.__setattr__(recorded, "_aswr_recorder", recorder)
+    _names_of_g(recorded).update(_names_of_g(plain))
     app_context.g = recorded
 
 
@@ -391,5 +438,5 @@ def recorder_of(g: Any) -> Recorder | None:
 
 def set_in(g: object, names: Any) -> bool:
     """Has anybody set one of these names in ``g``? Not a read."""
-    found = g.__dict__
+    found = _names_of_g(g)
     return any(name in found or (name == EVERY_NAME and found) for name in names)

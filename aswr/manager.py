@@ -259,7 +259,7 @@ class CacheManager(Verbs):
             return entries[0] if entries else None
 
         for verb in (invalidate, refresh, ainvalidate, arefresh):
-            verb.__qualname__ = f"{view.view.__qualname__}.{verb.__name__}"
+            verb.__qualname__ = f"{view.name.rpartition(':')[2]}.{verb.__name__}"
             setattr(wrapper, verb.__name__, verb)
         return wrapper
 

@@ -8,15 +8,16 @@ import copy
 import functools
 import logging
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from flask import Flask
 from flask.ctx import AppContext
+from werkzeug.wrappers import Response
 
 from .codec import Entry, Uncarriable, size_of
-from .errors import LoadError
+from .errors import LoadError, as_exception
 from .flight import Fate, Flight, How, Load, Loaded, Result
 from .keys import CallKey, Signature, Unkeyable, canonical
 from .options import Tags, tag_tuple
@@ -119,14 +120,29 @@ class Memoized:
 
     def loaded(self, value: Any) -> Loaded:
         """What becomes of a result."""
+        self._refuse_used_up(value)
         if self._store_if is not None and not self._store_if(value):
             return Loaded(value, Fate.KEEP, detail="store_if")
         tags = tag_tuple(self._tags(value)) if callable(self._tags) else self._tags
         return Loaded(value, Fate.STORE, self._size(value), tags)
 
+    def _refuse_used_up(self, value: Any) -> None:
+        """Raise `TypeError` for what is not the same for the next caller."""
+        head = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(head, Response):
+            raise TypeError(
+                f"{self.name} returned a Response, to which every request writes its own cookies "
+                "and headers; return the data, or cache the view: @manager.cacher(...)"
+            )
+        if isinstance(value, (Iterator, AsyncIterator)):
+            raise TypeError(
+                f"{self.name} returned a {type(value).__qualname__}, which the first caller uses "
+                "up; return a list"
+            )
+
     def _size(self, value: Any) -> int:
         if self._sizeof is not None:
-            return int(self._sizeof(value))
+            return max(0, int(self._sizeof(value)))
         try:
             return size_of(value)
         except (Uncarriable, RecursionError):
@@ -154,10 +170,8 @@ class Computing:
         try:
             value = self._call()
             refuse_awaitable(self._memoized.name, value)
-        except (SystemExit, KeyboardInterrupt) as error:
-            return self._close(None, LoadError.of(self._memoized.name, error))
-        except Exception as error:
-            return self._close(None, error)
+        except BaseException as error:
+            return self._close(None, as_exception(self._memoized.name, error))
         return self._close(value, None)
 
     async def on_loop(self) -> Loaded:
@@ -182,7 +196,9 @@ class Computing:
         try:
             async with thread_sensitive():
                 return await self._call()
-        except (SystemExit, KeyboardInterrupt) as error:
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             raise LoadError.of(self._memoized.name, error) from error
 
     def _close(self, value: Any, failed: BaseException | None) -> Loaded:
@@ -190,8 +206,9 @@ class Computing:
         try:
             if failed is None:
                 loaded = self._memoized.loaded(value)
-        except Exception as error:
-            failed, loaded = error, Loaded(error, Fate.FAILED)
+        except BaseException as error:
+            failed = as_exception(self._memoized.name, error)
+            loaded = Loaded(failed, Fate.FAILED)
         if failed is not None and not self._flight.attended:
             tell_monitors(self._app, failed)
         self._tear_down(failed)

@@ -26,10 +26,11 @@ from flask.ctx import RequestContext
 from flask.globals import _cv_app
 from flask.signals import got_request_exception
 from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.utils import host_is_trusted
 
 from . import http
 from .codec import Answer
-from .errors import LoadError
+from .errors import LoadError, as_exception
 from .flight import Fate, Flight, Loaded
 from .inputs import Recorder, record_g, recorded_context
 from .keys import ViewKey
@@ -126,8 +127,10 @@ class BaseUrl:
                     "write 'https://example.com'"
                 )
             return cls(parts.scheme, parts.netloc, parts.path.rstrip("/"))
-        trusted = app.config.get("TRUSTED_HOSTS") or ["localhost"]
-        host = app.config["SERVER_NAME"] or trusted[0].lstrip(".")
+        host = app.config["SERVER_NAME"] or "localhost"
+        trusted = app.config["TRUSTED_HOSTS"] or app.request_class.trusted_hosts
+        if trusted and not host_is_trusted(host, trusted):
+            host = trusted[0].lstrip(".")
         root = app.config["APPLICATION_ROOT"].rstrip("/")
         return cls(app.config["PREFERRED_URL_SCHEME"], host, root)
 
@@ -208,10 +211,8 @@ class Rendering:
             try:
                 with asyncio.Runner() as runner:
                     self._value = runner.run(self._run_async(), context=context)
-            except (SystemExit, KeyboardInterrupt) as error:
-                self._error = LoadError.of(self._target.name, error)
-            except Exception as error:
-                self._error = error
+            except BaseException as error:
+                self._error = as_exception(self._target.name, error)
         return context.run(self._close)
 
     def _personal(self, what: str) -> None:
@@ -221,19 +222,16 @@ class Rendering:
     # open
 
     def _open(self) -> None:
-        app = self._app
         environ = environ_of(self._key, self._base)
-        self._context = recorded_context(app, environ, self.recorder)
-        self._context.push()
-        record_g(_cv_app.get(), self.recorder)
-        self.recorder.arm()
+        self._context = recorded_context(self._app, environ, self.recorder)
+        self.recorder.arm()  # Flask's push matches the URL, with the app's own converters
         try:
+            self._context.push()
+            record_g(_cv_app.get(), self.recorder)
             self._value = self._preprocess()
             self._call = self._arguments()
-        except (SystemExit, KeyboardInterrupt) as error:
-            self._error = LoadError.of(self._target.name, error)
-        except Exception as error:
-            self._error = error
+        except BaseException as error:
+            self._error = as_exception(self._target.name, error)
 
     def _preprocess(self) -> Any:
         """URL value preprocessors; with ``run_before_request`` all that Flask does first."""
@@ -269,32 +267,28 @@ class Rendering:
         try:
             self._value = self._target.function(*args, **kwargs)
             refuse_awaitable(self._target.name, self._value)
-        except (SystemExit, KeyboardInterrupt) as error:
-            self._error = LoadError.of(self._target.name, error)
-        except Exception as error:
-            self._error = error
+        except BaseException as error:
+            self._error = as_exception(self._target.name, error)
 
     async def _run_async(self) -> Any:
         args, kwargs = self._call
         try:
             async with thread_sensitive():
                 return await self._target.function(*args, **kwargs)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             raise LoadError.of(self._target.name, error) from error
 
     # close
 
     def _close(self) -> Loaded:
-        error: BaseException | None = None
+        error: Exception | None = None
         try:
             return self._judge(self._respond())
-        except (SystemExit, KeyboardInterrupt) as ended:
-            failure = LoadError.of(self._target.name, ended)
-            error = failure
-            return self._raised(failure)
-        except Exception as raised:
-            error = raised
-            return self._raised(raised)
+        except BaseException as raised:
+            error = as_exception(self._target.name, raised)
+            return self._raised(error)
         finally:
             self._tear_down(error)
 

@@ -175,7 +175,7 @@ class CachedView:
 
     def key_name(self, cls: type | None) -> str:
         """The view's part of a key; a method's depends on the class that it is called on."""
-        if cls is None or "." not in self.view.__qualname__:
+        if cls is None or "." not in self.name:
             return self.name
         return f"{self.name}@{cls.__module__}.{cls.__qualname__}"
 
@@ -357,6 +357,7 @@ class CachedView:
         runtime.refuse_on_loop(f"await {self.name}(...)")
         context = contextvars.copy_context()
         done = runtime.submit(lambda: _alone(function, args, kwargs), f"pass {self.name}", context)
+        site.engine.keep(done)
         return _outlast(runtime, done)
 
     async def _run(self, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -370,6 +371,7 @@ class CachedView:
             return await function(*args, **kwargs)
         runtime = site.engine.runtime
         done = runtime.submit(lambda: _alone(function, args, kwargs), f"pass {self.name}", context)
+        site.engine.keep(done)
         return await asyncio.wrap_future(done)
 
     @property
@@ -452,7 +454,9 @@ async def _alone(
     try:
         async with thread_sensitive():
             return await function(*args, **kwargs)
-    except (SystemExit, KeyboardInterrupt) as error:
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
         raise LoadError.of("the view", error) from error
 
 

@@ -922,7 +922,7 @@ def test_the_drain_does_not_wait_for_a_load_that_hangs(bench: Bench, kind: str) 
 
         source.load = Load(KEY, "stubborn", Times(10), run, False)
     waiter = bench.ask(source)
-    call = source.next() if kind == "sync" else None
+    call = source.next() if kind != "stubborn" else None
     began = time.monotonic()
     bench.runtime.submit(lambda: bench.engine.drain(0.05), "drain").result(3)
     assert time.monotonic() - began < 2
@@ -931,7 +931,10 @@ def test_the_drain_does_not_wait_for_a_load_that_hangs(bench: Bench, kind: str) 
     assert isinstance(result.value, WaitTimeout)
     assert "closing" in str(result.value)
     assert bench.engine.flights == {}
-    if call is not None:
+    if call is not None and kind == "async":
+        bench.barrier()
+        assert call.outcome.cancelled()
+    elif call is not None:
         call.give("late")
         bench.barrier()
         assert bench.served() is None
@@ -963,13 +966,15 @@ def test_a_closed_engine_starts_no_loop(bench: Bench) -> None:
 def test_patience_is_shorter_where_an_older_entry_can_stand_in(bench: Bench) -> None:
     """`soft_timeout` holds while `stale_if_error` covers an entry, `wait_timeout` else."""
     source = Source(soft_timeout=0.5, wait_timeout=3, stale_if_error=20)
-    times = source.load.times
-    assert bench.engine.patience(times, KEY) == 3
-    bench.store_now(source, "page")
+    waiter = Waiter(source.load)
+    assert bench.engine.patience(waiter) == 3
+    entry = bench.store_now(source, "page")
     bench.clock.now += 11
-    assert bench.engine.patience(times, KEY) == 0.5
-    bench.clock.now += 20
-    assert bench.engine.patience(times, KEY) == 3
+    assert bench.engine.patience(waiter) == 0.5
+    bench.clock.now = entry.error_until - 0.4
+    assert bench.engine.patience(waiter) == 3, "it will be gone when the patience is"
+    parent = Flight(source.load, 1, 0.0, bench.runtime, lambda flight: None)
+    assert bench.engine.patience(Waiter(source.load, parent=parent)) is None
 
 
 def test_impatience_is_a_503_that_says_when_to_come_again(bench: Bench) -> None:
@@ -1042,6 +1047,21 @@ def test_load_timeout_cancels_an_async_load(bench: Bench) -> None:
     assert (bench.engine.load_failures, bench.engine.flights) == (1, {})
 
 
+def test_who_comes_while_a_load_is_being_cancelled_learns_why(bench: Bench) -> None:
+    """Between the time-out and the end of the coroutine a waiter may take his seat."""
+    source = Source(load_timeout=3600)
+    bench.ask(source)
+    flight = source.next().flight
+    late = Waiter(source.load)
+
+    def at_once() -> None:
+        bench.engine._expire(flight)
+        bench.engine._join(late)
+
+    bench.runtime.post(at_once)
+    assert isinstance(bench.result(late).value, LoadTimeout)
+
+
 def test_a_sync_load_past_its_time_is_still_used(bench: Bench) -> None:
     """A thread cannot be stopped: waiters are released, nobody starts another, it is stored."""
     source = Source(sync=True, load_timeout=0.02)
@@ -1111,13 +1131,14 @@ def test_too_many_waiters_are_turned_away(benches: Callable[..., Bench]) -> None
     waiting = ThreadPoolExecutor(1)
     done = waiting.submit(bench.result, first)
     _until(lambda: bench.engine.waiting == 1)
-    result = bench.result(bench.engine.enlist(other.load))
+    result = bench.result(bench.engine.enlist(other.load, sync=True))
     assert result.how is How.FAILED
     assert isinstance(result.value, WaitTimeout)
     other.next().give("other")
     call.give("page")
     assert done.result(LIMIT).value == "page"
     waiting.shutdown()
+    assert bench.runtime.waiting == bench.engine.waiting == 0
     bench.join()
     assert bench.served(("other",)) == "other"
 

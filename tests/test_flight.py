@@ -5,7 +5,8 @@ from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.wrappers import Response
 
 from aswr.codec import Entry
 from aswr.errors import LoadCycle, LoadTimeout
@@ -161,7 +162,29 @@ def test_an_exception_that_has_no_faithful_copy_is_shared(error: Exception) -> N
     assert copy_of(error) is error
 
 
-@pytest.mark.parametrize("value", [None, "page", [1, 2]])
+def test_a_response_in_an_exception_is_copied_too() -> None:
+    """`abort(response)`: what one request writes to its response, no other one sends."""
+    error = HTTPException(response=Response("sorry", headers={"X-Reason": "full"}))
+    twin = copy_of(error)
+    assert twin.response is not error.response
+    assert twin.response.data == b"sorry"
+    twin.response.set_cookie("person", "Alice")
+    assert twin.response.headers["X-Reason"] == "full"
+    assert error.response is not None
+    assert "Set-Cookie" not in error.response.headers
+
+
+def test_an_uncopyable_exception_with_a_response_is_not_shared() -> None:
+    """Where there is no copy, everybody but the first runs the view himself."""
+    error = Uncopyable("no")
+    error.response = Response("sorry")  # type: ignore[attr-defined]
+    hows = [
+        result_for(Loaded(error, Fate.FAILED), ENTRY, False, first).how for first in (True, False)
+    ]
+    assert hows == [How.FAILED, How.PASS]
+
+
+@pytest.mark.parametrize("value", ["page", [1, 2]])
 def test_what_is_no_exception_is_handed_out_as_it_is(value: object) -> None:
     """An answer of status 503 is immutable: everybody gets the one."""
     assert copy_of(value) is value
@@ -199,6 +222,14 @@ def test_what_a_waiter_gets(fate: Fate, stored: bool, first: bool, how: How) -> 
     assert result.detail == ("" if fate in (Fate.STORE, Fate.FAILED) else "why")
     assert result.reads == (() if how is How.PASS else ("user",))
     assert result.flight is None
+    assert result.first == (first and fate is Fate.FAILED)
+
+
+def test_a_failure_that_is_one_callers_own_goes_to_one() -> None:
+    """A 503 that sets a cookie is given to one waiter; the others run the view themselves."""
+    loaded = Loaded("sorry", Fate.FAILED, detail="Set-Cookie", alone=True)
+    hows = [result_for(loaded, ENTRY, False, first).how for first in (True, False)]
+    assert hows == [How.FAILED, How.PASS]
 
 
 def test_the_rows_are_all_there_are() -> None:
@@ -265,7 +296,10 @@ def test_an_inline_load_ends_whatever_it_raises(error: BaseException) -> None:
     found.run_inline()
     assert found.inline is not None
     raised = found.inline.exception(0)
-    assert raised is error or (isinstance(raised, RuntimeError) and raised.__cause__ is error)
+    if isinstance(error, StopIteration):
+        assert isinstance(raised, RuntimeError)
+        raised = raised.__cause__
+    assert raised is error
 
 
 def test_a_flights_context_is_empty_but_for_the_flight() -> None:

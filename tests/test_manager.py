@@ -112,7 +112,7 @@ class TestRegistration:
         del app, view
         for _ in range(3):
             gc.collect()
-        assert gone() is None
+        assert gone() is None, "the manager's list of views holds no app"
         with pytest.raises(RuntimeError, match="init_app"):
             manager.stats()
 
@@ -416,6 +416,25 @@ class TestJobs:
             app.add_url_rule("/x", "x", view)
         assert [job.app for job in manager.jobs()] == ["a", "b"]
 
+    def test_every_apps_first_request_starts_its_jobs(self, clock):
+        """A second app of the manager has its jobs started, too."""
+        manager = CacheManager(clock=clock)
+        loaded = threading.Semaphore(0)
+
+        @manager.cacher(timeout=100)
+        def view():
+            loaded.release()
+            return "x"
+
+        manager.schedule_periodic_refresh("/x", 50)
+        for name in ("a", "b"):
+            app = Flask(name)
+            manager.init_app(app)
+            app.add_url_rule("/x", "x", view)
+            app.test_client().get("/nowhere")
+            assert loaded.acquire(timeout=10)
+        manager.close()
+
     def test_the_first_request_starts_the_jobs(self, app, manager):
         """Where no server hook starts them, jobs start with the first request."""
         loaded = threading.Event()
@@ -555,6 +574,48 @@ class TestLifeCycle:
         gate.await_arrival()
         manager.close(timeout=0.05)
         assert call.result() == 503
+
+    def test_close_with_a_held_loop_leaves_nothing_behind(self, app, manager, gate, background):
+        """Where user code holds the loop, close gives up; start begins anew, with a new loop."""
+
+        @app.route("/x")
+        @manager.cacher(timeout=20)
+        async def view():
+            gate.hold()  # blocks the loop
+            return "x"
+
+        call = background(lambda: app.test_client().get("/x").status_code)
+        gate.await_arrival()
+        manager.close(timeout=0)
+        assert call.result() == 503
+        assert manager.stats()["flights"] == 0
+        gate.open()
+        manager.start()
+        response = app.test_client().get("/x")
+        assert response.headers["Cache-Status"] == "aswr; fwd=uri-miss; stored"
+
+    def test_close_waits_for_passing_views(self, app, manager, gate, background):
+        """A view that passes is a request under way: the drain lets it end."""
+
+        @app.route("/x", methods=["POST"])
+        @manager.cacher(timeout=20)
+        async def view():
+            await gate.ahold()
+            return "done"
+
+        call = background(lambda: app.test_client().post("/x").text)
+        gate.await_arrival()
+        closing = background(lambda: manager.close(timeout=5))
+        gate.open()
+        closing.result()
+        assert call.result() == "done"
+
+    def test_bad_durations(self, manager):
+        """close and join take seconds or a timedelta, not text and not less than nothing."""
+        with pytest.raises(TypeError, match="timedelta"):
+            manager.close("5")
+        with pytest.raises(ValueError, match="zero or more"):
+            manager.close(-5)
 
     def test_join_says_whether_all_is_over(self, app, manager, gate, background):
         """join waits for every load, and is False when its time came first."""

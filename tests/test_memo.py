@@ -410,3 +410,38 @@ def test_sizeof_decides_what_a_result_weighs(clock, calls):
     assert huge.sync() is not huge.sync()
     assert len(calls) == 2
     manager.close()
+
+
+def test_responses_and_iterators_are_no_results(app, manager):
+    """What one caller changes or uses up is refused, with what to return instead."""
+
+    @manager.memoize(timeout=20)
+    def respond():
+        return flask.jsonify(a=1)
+
+    @manager.memoize(timeout=20)
+    def generate():
+        return (n for n in range(3))
+
+    with app.test_request_context(), pytest.raises(TypeError, match="return the data"):
+        respond.sync()
+    with pytest.raises(TypeError, match="return a list"):
+        generate.sync()
+
+
+def test_after_close_a_call_is_a_call_and_a_purge_is_a_purge(app, manager, calls):
+    """A closed manager computes what it has not stored, and never serves what was purged."""
+
+    @manager.memoize(timeout=20)
+    def compute(x):
+        calls.append(x)
+        return len(calls)
+
+    assert compute.sync(1) == 1
+    manager.close()
+    assert compute.sync(1) == 1
+    assert [compute.sync(2), compute.sync(2)] == [2, 3]
+    assert compute.refresh(2) == 4
+    compute.invalidate(1)
+    assert compute.sync(1) == 5
+    assert not [t for t in threading.enumerate() if t.name == "aswr-loop"]

@@ -60,8 +60,9 @@ def script(code: str, *flags: str) -> tuple[str, str, float]:
     )  # fmt: skip
     ended = time.time()
     assert done.returncode == 0, done.stderr
-    out, _, at = done.stdout.rpartition("end ")
-    return out, done.stderr, ended - float(at) if at else 0.0
+    out, _, rest = done.stdout.partition("end ")
+    at, _, after = rest.partition("\n")
+    return out + after, done.stderr, ended - float(at)
 
 
 # Starting.
@@ -338,6 +339,30 @@ def test_work_takes_any_error(loop: Runtime) -> None:
     assert loop.submit(lambda: work(lambda: 7), "seven").result(LIMIT) == 7
 
 
+def test_work_goes_on_when_its_caller_is_cancelled() -> None:
+    """Even work that still waits for a thread is done, though nobody waits for it."""
+    loop = Runtime(1)
+    gate, began, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert gate.wait(LIMIT)
+
+    loop.executor.submit(hold)
+    assert began.wait(LIMIT)
+
+    async def leave() -> None:
+        task = asyncio.ensure_future(loop.work(done.set))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+
+    loop.submit(leave, "leave").result(LIMIT)
+    gate.set()
+    assert done.wait(LIMIT)
+    loop.stop()
+
+
 # The process's one runtime, and its users.
 
 
@@ -373,8 +398,14 @@ def test_a_forgotten_user_ends_it_without_waiting() -> None:
 
     future = shared.submit(hang, "hang")
     assert held.wait(LIMIT)
+    blocked, release_it = threading.Event(), threading.Event()
+    shared.post(lambda: (blocked.set(), release_it.wait(LIMIT)))
+    assert blocked.wait(LIMIT)
+    began = time.monotonic()
     abandon(user)
+    assert time.monotonic() - began < 1
     assert not shared.alive
+    release_it.set()
     shared._thread.join(LIMIT)
     assert shared.loop.is_closed()
     with pytest.raises(RuntimeError, match="closing"):
@@ -558,7 +589,10 @@ def view():
 ASYNC = """
 async def view():
     began.set()
-    await asyncio.sleep(60)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        print("drained", flush=True)
 """
 STUBBORN = """
 async def view():
@@ -583,6 +617,7 @@ async def view():
 )
 def test_the_process_exits_in_time(view: str, limit: float) -> None:
     """Whatever a load of a minute does, the process exits soon after the drain, and silently."""
-    _, errors, seconds = script(EXIT.replace("{view}", view), "-Werror")
+    out, errors, seconds = script(EXIT.replace("{view}", view), "-Werror")
     assert seconds < limit
+    assert out == ("drained\n" if view is ASYNC else "")
     assert errors == "" or view is STUBBORN  # a coroutine that nothing ends is Python's to report

@@ -785,6 +785,161 @@ class TestInputs:
         assert app.test_client().get("/x").text == "none"
 
 
+class TestAgreement:
+    """What one caller has must not answer another (invariant 9)."""
+
+    def test_a_pass_is_not_for_ever(self, app, manager, clock):
+        """A view that passed is rendered again after its timeout: a change of heart is possible."""
+        personal = [True]
+
+        @app.route("/x")
+        @manager.cacher(timeout=60)
+        async def view():
+            return request.cookies.get("a", "own") if personal[0] else "shared"
+
+        client = app.test_client()
+        assert "bypass" in status(client.get("/x"))
+        assert manager.join(5)
+        personal[0] = False
+        assert "bypass" in status(client.get("/x"))
+        clock.tick(61)
+        assert status(client.get("/x")) == "aswr; fwd=uri-miss; stored"
+
+    @pytest.mark.parametrize("code", [200, 503])
+    def test_a_cookie_goes_to_one_caller(self, app, manager, gate, background, code):
+        """An answer that sets a cookie is given to one of those who wait, a failure too."""
+        made = []
+
+        @app.route("/x")
+        @manager.cacher(timeout=60)
+        async def view():
+            made.append(1)
+            number = len(made)
+            if number == 1:
+                await gate.ahold()
+            return "x", code, {"Set-Cookie": f"token={number}"}
+
+        calls = [background(lambda: app.test_client().get("/x")) for _ in range(3)]
+        gate.await_arrival()
+        while manager.stats()["waiting"] < 3:
+            pass
+        gate.open()
+        cookies = [call.result().headers["Set-Cookie"] for call in calls]
+        assert len(set(cookies)) == 3
+
+    def test_arguments_that_a_hook_changed_are_in_the_key(self, app, manager):
+        """view_args changed by before_request are not the path's: each value is its own entry."""
+
+        @app.before_request
+        def who():
+            request.view_args["user"] = request.headers.get("X-User", "nobody")
+
+        @app.route("/profile/<user>")
+        @manager.cacher(timeout=60)
+        async def view(user):
+            return user
+
+        client = app.test_client()
+        for user in ("ann", "bob", "ann"):
+            assert client.get("/profile/me", headers={"X-User": user}).text == user
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda: ",".join(g),
+            lambda: str(vars(g)),
+            lambda: str(g.__dict__),
+            lambda: getattr(request, "user", "-"),
+            lambda: request.environ.get("werkzeug.proxy_fix.orig"),
+        ],
+    )
+    def test_what_hooks_left_anywhere_is_seen(self, app, manager, read):
+        """Whatever way a view finds what a hook left, its answer is the caller's own."""
+
+        @app.before_request
+        def load_user():
+            if (user := request.headers.get("X-User")) is not None:
+                g.user = user
+                request.user = user
+
+        @app.route("/x")
+        @manager.cacher(timeout=60)
+        async def view():
+            read()
+            return request.headers.get("X-User", "-") if g.get("user") else "nobody"
+
+        client = app.test_client()
+        assert client.get("/x").text == "nobody"
+        assert client.get("/x", headers={"X-User": "ann"}).text == "ann"
+        assert client.get("/x", headers={"X-User": "bob"}).text == "bob"
+
+    def test_converters_are_recorded(self, app, manager):
+        """A converter that reads a cookie is part of the view."""
+
+        class Me(app.url_map.converters["default"]):
+            def to_python(self, value):
+                return f"{value}-{request.cookies.get('user')}"
+
+        app.url_map.converters["me"] = Me
+
+        @app.route("/<me:who>")
+        @manager.cacher(timeout=60)
+        async def view(who):
+            return who
+
+        for user in ("ann", "bob"):
+            client = app.test_client()
+            client.set_cookie("user", user)
+            assert client.get("/me").text == f"me-{user}"
+
+    def test_an_error_that_carries_a_response_is_each_callers_own(
+        self, app, manager, gate, background
+    ):
+        """Waiters of one failed load do not write their cookies into one response."""
+
+        class ApiError(Exception):
+            def __init__(self, text):
+                super().__init__(text)
+                self.response = flask.Response(text)
+
+        @app.before_request
+        def visit():
+            session["user"] = request.args["u"]
+
+        app.register_error_handler(ApiError, lambda error: (error.response, 403))
+
+        @manager.memoize(60)
+        async def compute():
+            await gate.ahold()
+            raise ApiError("no")
+
+        @app.route("/x")
+        def view():
+            return str(compute.sync())
+
+        calls = [background(lambda u=u: app.test_client().get(f"/x?u={u}")) for u in "abc"]
+        gate.await_arrival()
+        while manager.stats()["waiting"] < 3:
+            pass
+        gate.open()
+        assert [len(call.result().headers.getlist("Set-Cookie")) for call in calls] == [1, 1, 1]
+
+    def test_a_response_that_is_returned_again_and_again_stays_as_it_is(self, app, manager):
+        """A passing view may return one object for ever: our field is not added to it."""
+        response = flask.Response("x")
+
+        @app.route("/x")
+        @manager.cacher(timeout=60)
+        async def view():
+            request.cookies.get("a")
+            return response
+
+        client = app.test_client()
+        said = [client.get("/x").headers.getlist("Cache-Status") for _ in range(3)]
+        assert [len(values) for values in said] == [1, 1, 1]
+        assert "Cache-Status" not in response.headers
+
+
 class TestStoring:
     """What is stored, and what is only answered."""
 
@@ -1078,6 +1233,44 @@ class TestErrors:
         client = app.test_client()
         assert client.get("/bad" if kind == "async" else "/bad_def").status_code == 500
         assert client.get("/good").text == "good"
+
+    @pytest.mark.parametrize("kind", ["async", "def"])
+    def test_whatever_a_view_raises_its_contexts_are_torn_down(self, app, manager, kind):
+        """A BaseException with a broken repr fails one load, is torn down, and blocks nothing."""
+
+        class Evil(BaseException):
+            def __repr__(self):
+                raise ValueError
+
+        torn = []
+        app.teardown_appcontext(lambda error: torn.append(1))
+
+        @app.route("/async")
+        @manager.cacher(timeout=20)
+        async def asynchronous():
+            raise Evil
+
+        @app.route("/def")
+        @manager.cacher(timeout=20)
+        def synchronous():
+            raise Evil
+
+        client = app.test_client()
+        for _ in range(2):
+            assert client.get(f"/{kind}").status_code == 500
+        assert manager.join(5)
+        assert manager.stats()["flights"] == 0
+        assert len(torn) == 4
+
+    def test_callables_that_are_no_functions(self, app, manager, counter):
+        """A partial is decorated as the function it is made of."""
+
+        async def page(prefix):
+            return prefix + counter()
+
+        cached = manager.cacher(timeout=20)(functools.partial(page, prefix="n"))
+        app.add_url_rule("/x", "x", cached)
+        assert answers(app.test_client(), "/x", "/x") == ["n1", "n1"]
 
     def test_too_many_waiting_threads_are_refused(self, clock, gate, background):
         """The number of waiting threads is bounded; the next gets 503 at once."""
