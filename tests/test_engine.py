@@ -931,6 +931,7 @@ def test_the_drain_does_not_wait_for_a_load_that_hangs(bench: Bench, kind: str) 
     assert isinstance(result.value, WaitTimeout)
     assert "closing" in str(result.value)
     assert bench.engine.flights == {}
+    assert bench.engine.failures == {}, "who is cut short has not failed"
     if call is not None and kind == "async":
         bench.barrier()
         assert call.outcome.cancelled()
@@ -1120,6 +1121,24 @@ def test_whatever_a_load_raises_its_flight_ends(
     bench.join()
     assert bench.engine.flights == {}
     bench.store_now(Source(), "page")
+
+
+def test_a_landing_that_fails_leaves_nobody_standing(bench: Bench) -> None:
+    """Where a result cannot even be dated, its waiters get the error and the key is free."""
+    source = Source()
+    waiter = bench.ask(source)
+    draw = bench.engine._random
+
+    def broken() -> float:
+        raise ArithmeticError("no luck")
+
+    bench.engine._random = broken
+    source.next().give("page")
+    result = bench.result(waiter)
+    assert (result.how, str(result.value)) == (How.FAILED, "no luck")
+    bench.join()
+    bench.engine._random = draw
+    assert bench.store_now(source, "page").value == "page"
 
 
 def test_too_many_waiters_are_turned_away(benches: Callable[..., Bench]) -> None:
