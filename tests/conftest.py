@@ -88,6 +88,11 @@ class Background:
         """Is it over?"""
         return not self._thread.is_alive()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Is it over after so long?"""
+        self._thread.join(seconds)
+        return self.done()
+
     def result(self) -> object:
         """What it returned; raises what it raised."""
         self._thread.join(PATIENCE)

@@ -586,10 +586,13 @@ class TestLifeCycle:
 
         call = background(lambda: app.test_client().get("/x").status_code)
         gate.await_arrival()
+        held = next(t for t in threading.enumerate() if t.name == "aswr-loop")
         manager.close(timeout=0)
         assert call.result() == 503
         assert manager.stats()["flights"] == 0
         gate.open()
+        held.join(10)
+        assert manager.stats()["load_failures"] == 0, "what was given up does not land"
         manager.start()
         response = app.test_client().get("/x")
         assert response.headers["Cache-Status"] == "aswr; fwd=uri-miss; stored"
@@ -606,6 +609,7 @@ class TestLifeCycle:
         call = background(lambda: app.test_client().post("/x").text)
         gate.await_arrival()
         closing = background(lambda: manager.close(timeout=5))
+        assert not closing.ends_within(0.3)
         gate.open()
         closing.result()
         assert call.result() == "done"

@@ -259,6 +259,23 @@ def test_nested_calls_run_inline_on_the_compute_thread(clock, calls):
     manager.close()
 
 
+def test_an_inline_computation_sees_nothing_of_the_one_around_it(app, manager):
+    """Run on the same thread or not, each computation has an empty context (invariant 11)."""
+    tenant = contextvars.ContextVar("tenant", default="none")
+
+    @manager.memoize(timeout=60)
+    def inner():
+        return tenant.get(), g.get("user")
+
+    @manager.memoize(timeout=60)
+    def outer():
+        tenant.set("acme")
+        g.user = "ann"
+        return inner.sync()
+
+    assert outer.sync() == ("none", None)
+
+
 def test_nested_async_calls(app, manager):
     """An async computation may await others, and itself with other arguments."""
 

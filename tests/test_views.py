@@ -873,6 +873,23 @@ class TestAgreement:
         assert client.get("/x", headers={"X-User": "ann"}).text == "ann"
         assert client.get("/x", headers={"X-User": "bob"}).text == "bob"
 
+    def test_an_attribute_that_a_hook_made_of_the_request_is_seen(self, app, manager):
+        """request.user set by a hook is the caller's own, asked for with a default or without."""
+
+        @app.before_request
+        def load_user():
+            if (user := request.headers.get("X-User")) is not None:
+                request.user = user
+
+        @app.route("/x")
+        @manager.cacher(timeout=60)
+        async def view():
+            return getattr(request, "user", "nobody")
+
+        client = app.test_client()
+        assert client.get("/x").text == "nobody"
+        assert client.get("/x", headers={"X-User": "ann"}).text == "ann"
+
     def test_converters_are_recorded(self, app, manager):
         """A converter that reads a cookie is part of the view."""
 
