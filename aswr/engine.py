@@ -10,7 +10,7 @@ state in one synchronous step:
     failures    key -> (count, retry_at)  read from any thread, changed here
     asked       keys that a STALE hit has posted and the loop has not yet seen
     active      flights not quite over: one may still be saving to the backend
-    passes      passing views that run on the loop; added from any thread
+    passes      passing views that run on the loop
     prunable    purges whose stamp can go when no load from before them is in flight
 
 Must not know Flask. What a load *does* is a callable in `Load`.
@@ -21,7 +21,7 @@ import contextlib
 import contextvars
 import logging
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -77,7 +77,7 @@ class Engine:
         self._active: set[asyncio.Task[None]] = set()
         self._joiners: list[Future[None]] = []
         self._prunable: dict[Hashable, int] = {}
-        self._passes: set[Future[Any]] = set()
+        self._passes: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Engine {self.name} flights={list(self.flights.values())}>"
@@ -220,10 +220,13 @@ class Engine:
         error.add_note(f"The load: {load.name}")  # for the log; visitors see the text above
         return error
 
-    def keep(self, passing: "Future[Any]") -> None:
-        """A view that passes runs on the loop: the drain waits for it as for a load."""
-        self._passes.add(passing)
-        passing.add_done_callback(self._passes.discard)
+    async def keep(self, passing: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a view that passes, a task of its own: the drain waits for it as for a load."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._passes.add(task)
+        task.add_done_callback(self._passes.discard)
+        return await passing()
 
     def note_pass(self, load: Load, detail: str) -> None:
         """Remember that this key passes."""
@@ -550,7 +553,7 @@ class Engine:
         On the loop.
         """
         self.closed = True
-        under_way = {*self._active, *map(asyncio.wrap_future, list(self._passes))}
+        under_way: set[asyncio.Task[Any]] = {*self._active, *self._passes}
         if under_way:
             await asyncio.wait(under_way, timeout=timeout)
         rest = set(self._active)

@@ -356,8 +356,9 @@ class CachedView:
         runtime = site.engine.runtime
         runtime.refuse_on_loop(f"await {self.name}(...)")
         context = contextvars.copy_context()
-        done = runtime.submit(lambda: _alone(function, args, kwargs), f"pass {self.name}", context)
-        site.engine.keep(done)
+        passing = functools.partial(_alone, function, args, kwargs)
+        kept = functools.partial(site.engine.keep, passing)
+        done = runtime.submit(kept, f"pass {self.name}", context)
         return _outlast(runtime, done)
 
     async def _run(self, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -370,8 +371,9 @@ class CachedView:
         if site is None or off or site.engine.runtime.on_loop():
             return await function(*args, **kwargs)
         runtime = site.engine.runtime
-        done = runtime.submit(lambda: _alone(function, args, kwargs), f"pass {self.name}", context)
-        site.engine.keep(done)
+        passing = functools.partial(_alone, function, args, kwargs)
+        kept = functools.partial(site.engine.keep, passing)
+        done = runtime.submit(kept, f"pass {self.name}", context)
         return await asyncio.wrap_future(done)
 
     @property

@@ -902,6 +902,24 @@ def test_the_drain_lets_loads_end(bench: Bench) -> None:
     assert (bench.served(), other.loads) == ("page", 0)
 
 
+def test_the_drain_lets_passing_views_end(bench: Bench) -> None:
+    """A view that passes is waited for, from the moment in which it was posted."""
+    gate = threading.Event()
+
+    async def view() -> str:
+        await asyncio.to_thread(gate.wait, LIMIT)
+        return "page"
+
+    with bench.held():
+        passing = bench.runtime.submit(lambda: bench.engine.keep(view), "pass")
+        draining = bench.runtime.submit(lambda: bench.engine.drain(LIMIT), "drain")
+    bench.barrier()
+    assert not draining.done()
+    gate.set()
+    draining.result(LIMIT)
+    assert passing.result(0) == "page"
+
+
 async def _stubborn() -> Loaded:
     for _ in range(2):
         try:
