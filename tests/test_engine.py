@@ -14,7 +14,7 @@ import pytest
 from aiocache import SimpleMemoryCache
 from aiocache.base import BaseCache
 
-from aswr import engine as engine_module
+from aswr import board as board_module
 from aswr import store as store_module
 from aswr.codec import Entry
 from aswr.engine import Engine
@@ -454,7 +454,7 @@ def test_a_failed_load_whose_caller_got_an_older_entry_is_logged(
 
 def test_failures_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of failures does not grow with the keys that fail."""
-    monkeypatch.setattr(engine_module, "MOST_FAILURES", 3)
+    monkeypatch.setattr(board_module, "MOST_FAILURES", 3)
     for number in range(6):
         bench.fail_now(Source(("key", number)))
     assert list(bench.engine.failures) == [("key", 3), ("key", 4), ("key", 5)]

@@ -20,7 +20,8 @@ LAYERS = """
     executor  watchdog  memory  typing
     runtime  ticker  store
     flight  inputs
-    engine  render
+    board  render
+    engine
     site
     views  memo  jobs  verbs
     asgi  serving

@@ -1,0 +1,410 @@
+"""The flights in progress: the loop's half of the engine.
+
+Owns what is in flight and who waits for it. Everything here runs on the loop, unless it says
+otherwise, and changes state in one synchronous step:
+
+    flights     key -> Flight             at most one per key (invariant 1)
+    failures    key -> (count, retry_at)  read from any thread, changed here
+    asked       keys that a STALE hit has posted and the loop has not yet seen
+    active      flights not quite over: one may still be saving to the backend
+    passes      passing views that run on the loop
+    prunable    purges whose stamp can go when no load from before them is in flight
+
+Must not know Flask, nor how a caller waits. What a load *does* is a callable in `Load`.
+"""
+
+import asyncio
+import contextvars
+import logging
+import math
+from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from .codec import Entry
+from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
+from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
+from .policy import Verdict, backoff, covers, decide
+from .runtime import Runtime
+from .store import Store
+
+log = logging.getLogger("aswr.engine")
+
+MOST_FAILURES = 10_000
+CLOSED = Result(How.PASS, detail="closed")
+
+
+class Board:
+    """The flights of one app over one store.
+
+    ``runtime()`` gives the loop thread, starting it if need be; ``random()`` draws from [0, 1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        runtime: Callable[[], Runtime],
+        *,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        max_waiters: int,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.clock = clock
+        self._runtime = runtime
+        self._random = random
+        self._max_waiters = max_waiters
+        # Counters: a plain += on an attribute. CPython switches threads only at calls and at
+        # jumps back, so an increment, which has neither, is not lost.
+        self.hits = self.stale_hits = self.misses = self.passes = 0
+        self.loads = self.load_failures = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew: in a forked child no load of the parent's will ever end."""
+        self.closed = False
+        self.waiting = 0
+        self.flights: dict[Hashable, Flight] = {}
+        self.failures: dict[Hashable, tuple[int, float]] = {}
+        self._asked: set[Hashable] = set()
+        self._active: set[asyncio.Task[None]] = set()
+        self._joiners: list[Future[None]] = []
+        self._prunable: dict[Hashable, int] = {}
+        self._passes: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.name} flights={list(self.flights.values())}>"
+
+    @property
+    def runtime(self) -> Runtime:
+        """The loop thread, started if need be."""
+        return self._runtime()
+
+    def retry_at(self, key: Hashable) -> float | None:
+        """When the next try is due after a failed load of this key; None after a good one."""
+        failed = self.failures.get(key)
+        return None if failed is None else failed[1]
+
+    def fallback(self, key: Hashable) -> Entry | None:
+        """The entry that may stand in for a load that failed or takes too long."""
+        entry = self.store.peek(key)
+        return entry if covers(entry, self.clock()) else None
+
+    def impatient(self, load: Load, why: str) -> WaitTimeout:
+        """The error of a caller who cannot wait, or no longer; the load goes on."""
+        error = WaitTimeout(
+            f"The answer is being computed, and {why}; try again soon.",
+            retry_after=max(1, round(min(load.times.wait_timeout, 10.0))),
+        )
+        error.add_note(f"The load: {load.name}")  # for the log; visitors see the text above
+        return error
+
+    # Flights.
+
+    def _start(self, load: Load) -> None:
+        self._asked.discard(load.key)
+        entry = self.store.peek(load.key)
+        decision = decide(entry, self.clock(), self.retry_at(load.key))
+        if decision.load and load.key not in self.flights and not self.closed:
+            self._begin(load)
+
+    def tick(self, load: Load) -> bool:
+        """A periodic refresh is due: begin it unless it is under way or held back. On the loop."""
+        retry_at = self.retry_at(load.key)
+        if self.closed or load.key in self.flights:
+            return False
+        if retry_at is not None and self.clock() < retry_at:
+            return False
+        self._begin(load)
+        return True
+
+    def _join(self, waiter: Waiter) -> None:
+        key = waiter.load.key
+        entry = None if waiter.force else self.store.peek(key)
+        verdict = decide(entry, self.clock()).verdict
+        flight = self.flights.get(key)
+        if entry is not None and verdict is Verdict.FRESH:
+            waiter.resolve(Result(How.HIT, entry))
+        elif entry is not None and verdict is Verdict.PASS:
+            waiter.resolve(Result(How.PASS, detail=entry.passing))
+        elif self.closed:
+            waiter.resolve(CLOSED)
+        elif flight is None:
+            self._seat(waiter, self._begin(waiter.load, waiter.inline))
+        else:
+            waiter.inline = False
+            self._seat(waiter, flight)
+
+    def _seat(self, waiter: Waiter, flight: Flight) -> None:
+        try:
+            flight.refuse_cycle(waiter)
+        except LoadCycle as error:
+            waiter.resolve(Result(How.FAILED, value=error))
+            return
+        if waiter.parent is not None:
+            waiter.parent.waits_for.append(flight)
+        flight.waiters.append(waiter)
+        stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
+        waiter.late = max(stamps.latest(flight.load.key, ()), stamps.latest_tag) > flight.born
+        if flight.expired and flight.timer is None:
+            self._arm(flight)  # this one waits for a load whose time is already up
+
+    def _begin(self, load: Load, inline: bool = False) -> Flight:
+        flight = Flight(
+            load, self.store.stamps.tick(), self.clock(), self.runtime, self._release,
+            Future() if inline else None,
+        )  # fmt: skip
+        self.flights[load.key] = flight
+        self.loads += 1
+        name = f"aswr flight {load.name}"
+        task = self.runtime.task(self._fly(flight), name, contextvars.Context())
+        self._active.add(task)
+        task.add_done_callback(self._over)
+        self._arm(flight)
+        return flight
+
+    def _arm(self, flight: Flight) -> None:
+        limit = flight.load.times.load_timeout
+        if limit is not None:
+            flight.timer = self.runtime.loop.call_later(
+                limit, self._expire, flight, context=contextvars.Context()
+            )
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            if self.store.shared and await self._adopt(flight):
+                return
+            loaded = await self._run(flight)
+        except asyncio.CancelledError:  # ours: the user's own end in their task or thread
+            closing = self.impatient(flight.load, "the cache is closing")
+            loaded = Loaded(closing, Fate.FAILED)
+        except Exception as error:
+            loaded = Loaded(error, Fate.FAILED)
+        except BaseException as error:  # whatever it is, the flight must land
+            loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
+        try:
+            entry = self._land(flight, loaded)
+        except Exception as error:  # a clock, say: no waiter must be left standing
+            log.exception("%s: landing failed (%r)", flight.load.name, error)
+            self._settle(flight, Result(How.FAILED, value=error), over=True)
+            return
+        if entry is not None and self.store.shared:
+            await self.store.save(flight.load.key, entry)
+        elif loaded.fate is Fate.DROP and self.store.shared:
+            await self.store.remove([flight.load.key])
+
+    async def _run(self, flight: Flight) -> Loaded:
+        load = flight.load
+        if flight.inline is not None and any(w.run_inline(flight) for w in flight.waiters):
+            flight.inline_end = asyncio.wrap_future(flight.inline)
+            loaded = await asyncio.shield(flight.inline_end)
+        elif load.sync:
+            loaded = await self.runtime.work(partial(load.run, flight))
+        else:
+            loaded = await load.run(flight)
+        return loaded
+
+    async def _adopt(self, flight: Flight) -> bool:
+        """Take what the backend holds; True where that makes the load needless."""
+        entry = await self.store.fetch(flight.load.key, flight.born)
+        decision = decide(entry, self.clock())
+        if entry is None or not covers(entry, self.clock()):
+            return False
+        forced = any(waiter.force for waiter in flight.waiters)
+        if not self.store.publish(flight.load.key, entry) or forced or not decision.serve:
+            return False
+        if decision.load:
+            self._settle(flight, Result(How.HIT, entry))
+            return False
+        self._settle(flight, Result(How.HIT, entry), over=True)
+        return True
+
+    def _land(self, flight: Flight, loaded: Loaded) -> Entry | None:
+        """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
+        if self.flights.get(flight.load.key) is not flight:
+            return None  # given up: the loop it was on did not answer when the cache was closed
+        key, fate = flight.load.key, loaded.fate
+        purged = self.store.stamps.latest(key, loaded.tags)
+        entry = self._entry_of(flight, loaded)
+        stored = False
+        if flight.passing or fate in (Fate.PASS, Fate.ONE):
+            self._note_pass(flight.load, flight.born, loaded.detail or flight.passing)
+        elif fate is Fate.STORE:
+            stored = self.store.publish(key, entry)
+        elif fate is Fate.DROP and purged < flight.born:
+            self.store.discard(key)
+        self._note_outcome(flight, loaded)
+        if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
+            purged = max(purged, self.store.stamps.latest_tag)
+        self._deliver(flight, loaded, entry, stored, purged)
+        return entry if stored else None
+
+    def _entry_of(self, flight: Flight, loaded: Loaded) -> Entry:
+        now = self.clock()
+        cost = max(0.0, now - flight.began)
+        ends = flight.load.times.deadlines(now, cost, self._random(), loaded.lifetime)
+        return Entry(
+            value=loaded.value, stored=now, fresh_until=ends.fresh_until,
+            stale_until=ends.stale_until, error_until=ends.error_until, born=flight.born,
+            cost=cost, size=loaded.size, tags=loaded.tags, reads=loaded.reads,
+        )  # fmt: skip
+
+    def _deliver(
+        self, flight: Flight, loaded: Loaded, entry: Entry, stored: bool, purged: int
+    ) -> None:
+        self._end(flight)
+        first = True
+        for waiter in flight.dismiss():
+            if waiter.late and flight.born < purged:
+                # He asked after a purge that this load began before: he is owed a newer one.
+                waiter.inline = False
+                self._join(waiter)
+                continue
+            waiter.resolve(result_for(loaded, entry, stored, first))
+            first = False
+
+    def _settle(self, flight: Flight, result: Result, over: bool = False) -> None:
+        """Answer everybody who waits now; the flight goes on without them unless it is over."""
+        if over:
+            self._end(flight)
+        for waiter in flight.dismiss():
+            waiter.resolve(result)
+
+    def _end(self, flight: Flight) -> None:
+        if self.flights.get(flight.load.key) is flight:
+            del self.flights[flight.load.key]
+        if flight.timer is not None:
+            flight.timer.cancel()
+            flight.timer = None
+        for nested in flight.waits_for:
+            nested.forsaken_by(flight)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._active.discard(task)
+        self._prune()
+        if not self._active:
+            joiners, self._joiners = self._joiners, []
+            for joiner in joiners:
+                _tell(joiner)
+
+    # Failures, time-outs, passes.
+
+    def _note_outcome(self, flight: Flight, loaded: Loaded) -> None:
+        if loaded.fate is Fate.FAILED and self.closed and isinstance(loaded.value, AswrError):
+            return  # cut short by the drain
+        if loaded.fate is Fate.FAILED:
+            self._count_failure(flight, loaded.detail or loaded.value)
+        elif loaded.fate is Fate.KEEP:
+            self._hold_back(flight.load)
+        elif self.failures.pop(flight.load.key, None) is not None:
+            log.info("%s: loads succeed again", flight.load.name)
+
+    def _count_failure(self, flight: Flight, why: object) -> None:
+        if flight.expired:
+            return  # counted when its time was up
+        self.load_failures += 1
+        count = self._hold_back(flight.load)
+        if count == 1 and (not flight.attended or self.fallback(flight.load.key) is not None):
+            log.warning(
+                "%s: a load failed (%s); what is stored stays, retries back off",
+                flight.load.name, why, extra={"aswr_key": flight.load.key},
+                exc_info=why if isinstance(why, BaseException) else None,
+            )  # fmt: skip
+
+    def _hold_back(self, load: Load) -> int:
+        """Put off the next try in the background; returns the failures in a row."""
+        count = self.failures.pop(load.key, (0, 0.0))[0] + 1
+        while len(self.failures) >= MOST_FAILURES:
+            del self.failures[next(iter(self.failures))]
+        self.failures[load.key] = (count, self.clock() + backoff(count, load.times.timeout))
+        return count
+
+    def _expire(self, flight: Flight) -> None:
+        """The load's time is up: release who waits, and cancel it if it can be cancelled."""
+        flight.timer = None
+        self._count_failure(flight, flight.timeout_error())
+        flight.expired = True
+        for waiter in flight.dismiss():
+            waiter.resolve(Result(How.FAILED, value=flight.timeout_error()))
+        if flight.running is not None:
+            flight.running.cancel()
+
+    def _release(self, flight: Flight) -> None:
+        if self.flights.get(flight.load.key) is flight:
+            self._note_pass(flight.load, flight.born, flight.passing)
+            self._settle(flight, Result(How.PASS, detail=flight.passing))
+
+    def _note_pass(self, load: Load, born: int, detail: str) -> None:
+        now = self.clock()
+        until = now + load.times.timeout
+        entry = Entry(
+            value=None, stored=now, fresh_until=until, stale_until=until, error_until=until,
+            born=born, size=64 + len(detail), passing=detail or "pass",
+        )  # fmt: skip
+        self.store.publish(load.key, entry)
+
+    def _leave(self, waiter: Waiter) -> None:
+        flight = self.flights.get(waiter.load.key)
+        if flight is not None and waiter in flight.waiters:
+            flight.waiters.remove(waiter)
+            flight.part([waiter])
+
+    def _prune(self) -> None:
+        if not self._prunable:
+            return
+        oldest = min((flight.born for flight in self.flights.values()), default=math.inf)
+        for name, number in list(self._prunable.items()):
+            if oldest > number:
+                self.store.stamps.prune(name, number)
+                del self._prunable[name]
+
+    # The end.
+
+    async def keep(self, passing: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a view that passes, a task of its own: the drain waits for it as for a load."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._passes.add(task)
+        task.add_done_callback(self._passes.discard)
+        return await passing()
+
+    def _enjoin(self, idle: "Future[None]") -> None:
+        if self._active:
+            self._joiners.append(idle)
+        else:
+            _tell(idle)
+
+    async def drain(self, timeout: float) -> None:
+        """Begin nothing more, let flights end for ``timeout`` seconds, cancel the rest.
+
+        On the loop.
+        """
+        self.closed = True
+        under_way: set[asyncio.Task[Any]] = {*self._active, *self._passes}
+        if under_way:
+            await asyncio.wait(under_way, timeout=timeout)
+        rest = set(self._active)
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=1.0)
+        await self.store.close()
+
+    def give_up(self) -> None:
+        """The loop is held and cannot drain: forget its flights. Any thread; after `closed`."""
+        flights = list(self.flights.values())
+        waiting = self.waiting
+        self.forget()
+        self.closed, self.waiting = True, waiting
+        for flight in flights:
+            error = self.impatient(flight.load, "the cache is closing")
+            for waiter in list(flight.waiters):
+                waiter.resolve(Result(How.FAILED, value=error))
+
+
+def _tell(joiner: "Future[None]") -> None:
+    if joiner.set_running_or_notify_cancel():
+        joiner.set_result(None)
