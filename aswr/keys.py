@@ -112,6 +112,8 @@ def canonical(value: Any) -> Hashable:
     if kind in _TEXT:
         return (kind.__name__, repr(value))
     name = f"{kind.__module__}.{kind.__qualname__}"
+    if "<locals>" in name:
+        name += f"#{id(kind)}"  # a function makes such a class anew each time it is called
     if isinstance(value, enum.Flag):
         return (name, value.value)  # a combination may have no name
     if isinstance(value, enum.Enum):

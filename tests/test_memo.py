@@ -429,6 +429,24 @@ def test_sizeof_decides_what_a_result_weighs(clock, calls):
     manager.close()
 
 
+def test_classes_of_one_name_are_two_classes(app, manager):
+    """Enums that a function makes anew each time never share a key."""
+    import enum
+
+    def make(value):
+        class Colour(enum.Enum):
+            RED = value
+
+        return Colour.RED
+
+    @manager.memoize(timeout=20)
+    def compute(colour):
+        return colour.value
+
+    one, two = make(1), make(2)
+    assert [compute.sync(one), compute.sync(two)] == [1, 2]
+
+
 def test_responses_and_iterators_are_no_results(app, manager):
     """What one caller changes or uses up is refused, with what to return instead."""
 

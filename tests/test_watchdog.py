@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -40,8 +41,8 @@ class Loop:
     def await_beat(self) -> None:
         assert self.beats.acquire(timeout=LIMIT)
 
-    def run(self, view: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(view, self.loop)
+    def run(self, view: Coroutine[Any, Any, None]) -> "Future[None]":
+        return asyncio.run_coroutine_threadsafe(view, self.loop)
 
     def end(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -176,10 +177,11 @@ def test_a_healthy_loop_is_not_reported(
     async def patient() -> None:
         await asyncio.to_thread(go.wait, LIMIT)
 
-    loop.run(patient())
+    running = loop.run(patient())
     loop.await_beat()
     loop.await_beat()
     go.set()
+    running.result(LIMIT)
     assert told.records == []
 
 
