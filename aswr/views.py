@@ -149,7 +149,7 @@ class CachedView:
                 return disagrees
             if decision.load:
                 engine.start(self._load(site, context, key, args, kwargs))
-            return self._hit(context, entry, now, decision.load)
+            return self._hit(context, entry, now, decision.load and not engine.closed)
         engine.misses += 1
         if engine.closed:
             return Pass("closed")
@@ -251,12 +251,12 @@ class CachedView:
         self, context: RequestContext, pending: Pending, result: Result | None
     ) -> Response | Pass:
         engine = self._site(context).engine
-        key = pending.load.key
         now = engine.clock()
         if result is None:
-            if (entry := engine.fallback(key)) is not None:
-                return self._stale(context, entry, now, "soft-timeout")
-            raise engine.waited_out(pending.load)
+            older = self._older(context, pending, now, "soft-timeout")
+            if older is None:
+                raise engine.waited_out(pending.load)
+            return older
         if result.how is How.PASS:
             return Pass(result.detail)
         reads = result.entry.reads if result.entry is not None else result.reads
@@ -267,14 +267,24 @@ class CachedView:
             return self._failed(context, pending, result, now)
         return self._loaded(context, pending, result, now)
 
+    def _older(
+        self, context: RequestContext, pending: Pending, now: float, detail: str
+    ) -> Response | Pass | None:
+        """The older answer that ``stale_if_error`` covers, if the caller agrees with its render."""
+        entry = self._site(context).engine.fallback(pending.load.key)
+        if entry is None:
+            return None
+        if entry.reads and (disagrees := self._disagrees(entry.reads)):
+            return disagrees
+        return self._stale(context, entry, now, detail)
+
     def _failed(
         self, context: RequestContext, pending: Pending, result: Result, now: float
-    ) -> Response:
-        entry = self._site(context).engine.fallback(pending.load.key)
-        if entry is not None:
+    ) -> Response | Pass:
+        if (older := self._older(context, pending, now, "stale-if-error")) is not None:
             if result.first and isinstance(result.value, BaseException):
                 tell_monitors(context.app, result.value)
-            return self._stale(context, entry, now, "stale-if-error")
+            return older
         if isinstance(result.value, BaseException):
             raise result.value
         status = http.cache_status(fwd=pending.fwd, fwd_status=result.value.status)

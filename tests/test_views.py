@@ -890,6 +890,37 @@ class TestAgreement:
         assert client.get("/x").text == "nobody"
         assert client.get("/x", headers={"X-User": "ann"}).text == "ann"
 
+    @pytest.mark.parametrize("trouble", ["fails", "hangs"])
+    def test_an_older_answer_stands_in_only_where_the_caller_agrees(
+        self, app, manager, clock, gate, trouble
+    ):
+        """What stale_if_error covers is given to nobody whose g holds what its render missed."""
+
+        @app.before_request
+        def load_user():
+            if (user := request.headers.get("X-User")) is not None:
+                g.user = user
+
+        broken = []
+
+        @app.route("/x")
+        @manager.cacher(timeout=20, stale_if_error=100, soft_timeout=0.05)
+        async def view():
+            user = g.get("user")
+            if broken and user is None:
+                if trouble == "hangs":
+                    await gate.ahold()
+                raise ValueError("broken")
+            return f"hello {user}"
+
+        client = app.test_client()
+        assert client.get("/x").text == "hello None"
+        broken.append(1)
+        clock.tick(30)
+        assert client.get("/x", headers={"X-User": "ann"}).text == "hello ann"
+        if trouble == "hangs":  # after a failure the URL has passed, for everybody
+            assert client.get("/x").text == "hello None"
+
     def test_converters_are_recorded(self, app, manager):
         """A converter that reads a cookie is part of the view."""
 
