@@ -89,7 +89,8 @@ def tests(session: nox.Session) -> None:
     """The unit and property tests on every Python; real servers on the oldest."""
     everything = [str(ROOT / "tests"), "--ignore", EXAMPLES]
     only = [] if session.python == OLDEST else UNIT_ONLY
-    run_tests(session, *(session.posargs or [*everything, *only]))
+    asked = [str(ROOT / word) if (ROOT / word).exists() else word for word in session.posargs]
+    run_tests(session, *(asked or [*everything, *only]))
 
 
 @nox.session(python=OLDEST)

@@ -13,6 +13,7 @@ import logging
 import math
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from functools import partial
 from typing import Any
@@ -140,6 +141,7 @@ class Store:
         self.stamps.forget()
         self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
         self._paths: dict[str, set[ViewKey]] = {}
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._backend = None
 
     def peek(self, key: Hashable) -> Entry | None:
@@ -230,9 +232,10 @@ class Store:
         return replace(entry, born=born) if began > self.stamps.purged_at else None
 
     async def save(self, key: Hashable, entry: Entry) -> None:
-        """Give the backend an entry until its last deadline.
+        """Give the backend an entry until its last deadline, unless a newer one is here by then.
 
-        A result that the codec cannot carry stays in memory.
+        A result that the codec cannot carry stays in memory. One write of a key at a time: a slow
+        one must not land after its successor's.
         """
         name = digest(self.namespace, key)
         ttl = entry.error_until - self._clock()
@@ -240,8 +243,10 @@ class Store:
             data = codec.encode(name, entry, self.stamps.epoch)
         except codec.Uncarriable:
             return
-        if ttl >= 0.001:
-            await self._ask(lambda cache: cache.set(name, data, ttl=ttl, timeout=BACKEND_LIMIT))
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            held: Any = self.memory.glance(key)
+            if ttl >= 0.001 and (held is None or held.born <= entry.born):
+                await self._ask(lambda cache: cache.set(name, data, ttl=ttl, timeout=BACKEND_LIMIT))
 
     async def remove(self, keys: Iterable[Hashable]) -> None:
         for key in keys:

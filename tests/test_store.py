@@ -692,3 +692,37 @@ def test_an_entry_under_another_s_key(shared: Store, backend: BaseCache) -> None
 
     assert run(main()) is None
     assert shared.errors == 1
+
+
+def test_a_slow_write_does_not_land_after_its_successors(time: Clock) -> None:
+    """Writes of one key reach the backend in the order in which they were published."""
+
+    began, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(aiocache.SimpleMemoryCache):  # type: ignore[misc]
+        """Its first write waits until it is let go."""
+
+        async def _set(self, key: str, value: Any, **rest: Any) -> Any:
+            first, self.busy = not hasattr(self, "busy"), True
+            if first:
+                began.set()
+                await go.wait()
+            return await super()._set(key, value, **rest)
+
+    store = Store("shop", time, 1_000_000, Slow())
+
+    async def main() -> Entry | None:
+        older, newer = entry_of(store, "older"), entry_of(store, "newer")
+        store.publish(url(), older)
+        first = asyncio.ensure_future(store.save(url(), older))
+        await began.wait()
+        store.publish(url(), newer)
+        second = asyncio.ensure_future(store.save(url(), newer))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(first, second)
+        return await store.fetch(url(), store.stamps.tick())
+
+    found = run(main())
+    assert found is not None
+    assert found.value == "newer"
