@@ -66,12 +66,26 @@ class Engine(Board):
     def fetch(self, load: Load, twin: str, *, force: bool = False) -> Result | None:
         """Enlist, and `wait` as long as the load's options say; for synchronous code."""
         waiter = self.enlist(load, force=force, sync=True)
-        return self.wait(waiter, self.patience(waiter), twin)
+        patience = self.patience(waiter)
+        result = self.wait(waiter, patience, twin)
+        if result is None and (rest := self._rest(load, patience)) > 0:
+            result = self.wait(self.enlist(load, force=force, sync=True), rest, twin)
+        return result
 
     async def afetch(self, load: Load, *, force: bool = False) -> Result | None:
         """As `fetch`, on any event loop."""
         waiter = self.enlist(load, force=force)
-        return await self.await_(waiter, self.patience(waiter))
+        patience = self.patience(waiter)
+        result = await self.await_(waiter, patience)
+        if result is None and (rest := self._rest(load, patience)) > 0:
+            result = await self.await_(self.enlist(load, force=force), rest)
+        return result
+
+    def _rest(self, load: Load, waited: float | None) -> float:
+        """Seconds still to wait for who lost patience, but what was to stand in is purged."""
+        if waited is None or self.fallback(load.key) is not None:
+            return 0.0
+        return load.times.wait_timeout - waited
 
     def wait(self, waiter: Waiter, patience: float | None, twin: str) -> Result | None:
         """What the waiter gets, for synchronous code; None after ``patience`` seconds.

@@ -1211,6 +1211,28 @@ class TestErrors:
         assert manager.join(5)
         assert client.get("/x").text == "2"
 
+    def test_soft_timeout_waits_on_where_the_older_answer_is_purged(
+        self, app, manager, clock, gate, background, counter
+    ):
+        """Who counted on an older answer that was purged meanwhile waits for the load."""
+
+        @app.route("/x")
+        @manager.cacher(timeout=20, stale_if_error=60, soft_timeout=0.1)
+        def view():
+            if counter.count:
+                gate.hold()
+            return counter()
+
+        client = app.test_client()
+        client.get("/x")
+        clock.tick(30)
+        call = background(lambda: app.test_client().get("/x").text)
+        gate.await_arrival()
+        manager.clear()
+        assert not call.ends_within(0.4)
+        gate.open()
+        assert call.result() in ("2", "3")
+
     def test_wait_timeout_is_503_and_the_load_goes_on(self, app, manager, gate, counter):
         """Who has waited wait_timeout gets 503 with Retry-After; the load is not lost."""
 
