@@ -72,6 +72,7 @@ class Jobs:
         self._ticker: Ticker | None = None
         self._runtime: Runtime | None = None
         self._begun: weakref.WeakSet[Site] = weakref.WeakSet()
+        self._added: dict[str, Job] = {}  # what the ticker has, by name
         self._warned: set[Job] = set()
         self._records: weakref.WeakKeyDictionary[Site, dict[str, _Record]] = (
             weakref.WeakKeyDictionary()
@@ -99,7 +100,8 @@ class Jobs:
         where = None if site is None else weakref.ref(site)
         job = Job(path, seconds("interval", interval), compute_func, where)
         with self._lock:
-            self._jobs = [j for j in self._jobs if (j.path, j.site) != (path, where)] + [job]
+            live = [j for j in self._jobs if j.site is None or j.site() is not None]
+            self._jobs = [j for j in live if (j.path, j.site) != (path, where)] + [job]
         return job
 
     def check(self, sites: Iterable[Site]) -> tuple[list[tuple[Site, Job]], list[ValueError]]:
@@ -139,6 +141,9 @@ class Jobs:
         assert self._ticker is not None
         record = self._records.setdefault(site, {}).setdefault(job.path, _Record())
         name = _name(site, job)
+        if self._added.get(name) is job:
+            return  # it ticks already: starting twice is no reason to load twice
+        self._added[name] = job
         tick = partial(self._tick, weakref.ref(site), job, record, name)
         self._ticker.add(name, job.interval, tick)
 
@@ -148,6 +153,7 @@ class Jobs:
             self._ticker.stop()
             self._ticker = None
             self._begun.clear()
+            self._added.clear()
 
     def infos(self, sites: Iterable[Site]) -> list[JobInfo]:
         """What is scheduled for these sites."""
@@ -174,6 +180,7 @@ class Jobs:
         if site is None or not site.live:
             if self._ticker is not None:
                 self._ticker.remove(name)
+            self._added.pop(name, None)
             return
         record.ticks += 1
         if self._runtime is not None and not record.looking:

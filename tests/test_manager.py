@@ -399,6 +399,27 @@ class TestJobs:
         assert job.ticks >= 3
         assert job.next_run is not None
 
+    def test_starting_twice_loads_once(self, app, manager, clock):
+        """start is idempotent: jobs that tick already are left to their interval."""
+        loaded = threading.Semaphore(0)
+
+        @app.route("/x")
+        @manager.cacher(timeout=100)
+        async def view():
+            loaded.release()
+            return "x"
+
+        manager.schedule_periodic_refresh("/x", 50)
+        manager.start()
+        assert loaded.acquire(timeout=10)
+        manager.start()
+        manager.start()
+        assert manager.join(5)
+        assert manager.jobs()[0].ticks == 1
+        manager.close()
+        manager.start()
+        assert loaded.acquire(timeout=10), "a closed manager that is started again ticks again"
+
     def test_scheduling_again_replaces(self, app, manager, counted):
         """One path has one job."""
         manager.schedule_periodic_refresh("/x/a", 50)
