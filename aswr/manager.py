@@ -20,6 +20,7 @@ from flask.signals import request_finished, request_started
 
 from . import http, runtime
 from .asgi import AsgiApp
+from .calls import is_async
 from .codec import Entry
 from .executor import DaemonExecutor
 from .jobs import JobInfo, Jobs
@@ -41,7 +42,7 @@ from .serving import start_when_served
 from .site import MARK, VERB_LIMIT, Site, find_view
 from .typing import CachedFunction, Memoizer
 from .verbs import Verbs, which_app
-from .views import CachedView, is_async
+from .views import CachedView
 
 log = logging.getLogger("aswr.manager")
 

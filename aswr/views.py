@@ -8,7 +8,6 @@ import asyncio
 import contextvars
 import copy
 import functools
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -22,9 +21,9 @@ from flask.ctx import RequestContext
 from flask.globals import _cv_app, _cv_request
 from flask.views import View
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 
 from . import http
+from .calls import changed, compute_body, instance_maker, is_async, routed
 from .codec import Answer, Entry
 from .errors import LoadError
 from .flight import Flight, How, Load, Result
@@ -32,7 +31,7 @@ from .inputs import recorder_of, set_in
 from .keys import Unkeyable, ViewKey, canonical, canonical_query
 from .options import Tags
 from .policy import Verdict
-from .render import Notes, Rendering, Target, fitting, tell_monitors
+from .render import Notes, Rendering, Target, tell_monitors
 from .runtime import Runtime, thread_sensitive
 from .site import MARK, Site
 
@@ -163,7 +162,7 @@ class CachedView:
         cls = type(args[0]) if args and isinstance(args[0], View) else None
         extra: Any = ()
         given = args if cls is None else args[1:]
-        if not _routed(request.view_args, given, kwargs) or _changed(context, kwargs):
+        if not routed(request.view_args, given, kwargs) or changed(context, kwargs):
             try:
                 extra = (canonical(given), canonical(kwargs))
             except Unkeyable:
@@ -203,7 +202,7 @@ class CachedView:
         target = self._target(site, None)
         if args and isinstance(args[0], View):
             function = context.app.view_functions.get(context.request.endpoint or "")
-            target = replaced(target, instance=_instance_maker(args[0], function))
+            target = replaced(target, instance=instance_maker(args[0], function))
             args = args[1:]
         if key.args or context.request.url_rule is None:
             target = replaced(target, args=(args, kwargs))
@@ -222,12 +221,12 @@ class CachedView:
         """
         target = self._target(site, compute_func)
         if "@" in key.view and compute_func is None and self._compute is None:
-            target = replaced(target, instance=_instance_maker(None, function))
+            target = replaced(target, instance=instance_maker(None, function))
         return self._load_of(site, key, target)
 
     def _target(self, site: Site, compute_func: Callable[..., Any] | None) -> Target:
         compute = compute_func or self._compute
-        function = self.view if compute is None else _compute_body(compute)
+        function = self.view if compute is None else compute_body(compute)
         return Target(
             self.name, function, is_async(compute or self.view), site.plan_of(self), self._tags,
             self._store_if, self._notes,
@@ -388,75 +387,7 @@ class CachedView:
 
     @property
     def _body(self) -> Callable[..., Any]:
-        return self.view if self._compute is None else _compute_body(self._compute)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Does calling it give a coroutine? Decided by what was given, never by a copied mark."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004
-    )
-
-
-def _compute_body(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """A compute function in a view's place: it gets the view arguments that it accepts."""
-    if is_async(compute):
-
-        async def body(*args: Any, **kwargs: Any) -> Any:
-            return await compute(**fitting(compute, kwargs))
-
-        return body
-    return lambda *args, **kwargs: compute(**fitting(compute, kwargs))
-
-
-def _routed(
-    view_args: Mapping[str, Any] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> bool:
-    """Are the arguments the ones that routing found in the path? Then the path stands for them."""
-    found = view_args or {}
-    if args or len(kwargs) != len(found):
-        return False
-    return all(name in found and found[name] is value for name, value in kwargs.items())
-
-
-def _changed(context: RequestContext, kwargs: Mapping[str, Any]) -> bool:
-    """Did a hook put something else into the arguments than the path says?"""
-    if not kwargs or not context.app.before_request_funcs or context.url_adapter is None:
-        return False
-    try:
-        found = context.url_adapter.match()[1]
-    except HTTPException:
-        return True
-    return any(
-        name not in found or (found[name] != value and not _alike(found[name], value))
-        for name, value in kwargs.items()
-    )
-
-
-def _alike(found: Any, value: Any) -> bool:
-    """Objects that a converter makes anew each time compare by type: the path stands for them."""
-    try:
-        canonical(value)
-    except Unkeyable:
-        return type(found) is type(value)
-    return False
-
-
-def _instance_maker(instance: Any, function: Any) -> Callable[[], Any]:
-    """How to make the instance of a class-based view afresh, as its ``as_view()`` does."""
-    while function is not None:
-        code = getattr(function, "__code__", None)
-        cells = (
-            dict(zip(code.co_freevars, function.__closure__ or (), strict=False)) if code else {}
-        )
-        if "class_args" in cells:
-            args, kwargs = cells["class_args"].cell_contents, cells["class_kwargs"].cell_contents
-            return lambda: function.view_class(*args, **kwargs)
-        if "self" in cells and hasattr(function, "view_class"):
-            shared = cells["self"].cell_contents  # init_every_request = False
-            return lambda: shared
-        function = getattr(function, "__wrapped__", None)
-    return type(instance)
+        return self.view if self._compute is None else compute_body(self._compute)
 
 
 async def _alone(

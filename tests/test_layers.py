@@ -21,7 +21,7 @@ LAYERS = """
     runtime  ticker  store
     flight  inputs
     board  render
-    engine
+    engine  calls
     site
     views  memo  jobs  verbs
     asgi  serving
@@ -44,7 +44,7 @@ USES_DEFAULT_EXECUTOR = {"memo"}
 KNOWS_AIOCACHE = {"store", "memory"}
 # They take the user's cache object and hand it on to the store, and look only at its type.
 NAMES_AIOCACHE = {"manager", "site"}
-KNOWS_FLASK = {"inputs", "render", "site", "views", "memo", "serving", "verbs", "manager"}
+KNOWS_FLASK = {"inputs", "calls", "render", "site", "views", "memo", "serving", "verbs", "manager"}
 KNOWS_APSCHEDULER = {"ticker"}
 
 CORE = {"flask", "werkzeug", "click", "asgiref", "aiocache", "apscheduler", "msgspec"}
