@@ -97,11 +97,6 @@ def media_type(fields: Fields) -> str:
     return found[0].split(";")[0].strip().lower() if found else ""
 
 
-def lifetime_of(status: int, statuses: Mapping[int, float]) -> float | None:
-    """The lifetime that ``statuses=`` gives a status, ``None`` where the timeout holds."""
-    return statuses.get(status)
-
-
 def storable(status: int, statuses: Mapping[int, float]) -> bool:
     """Is an answer of this status stored without the response saying so?"""
     return status in STORABLE or status in statuses

@@ -140,9 +140,7 @@ def _statuses(name: str, value: Any) -> dict[int, float]:
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "refresh_margin": lambda name, value: (
-        None if value is None else seconds(name, value, zero=True)
-    ),
+    "refresh_margin": _margin,
     "stale_if_error": lambda name, value: seconds(name, value, zero=True),
     "jitter": _jitter,
     "soft_timeout": _optional_seconds,

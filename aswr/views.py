@@ -364,26 +364,31 @@ class CachedView:
                 return runner.run(function(*args, **kwargs))
         runtime = site.engine.runtime
         runtime.refuse_on_loop(f"await {self.name}(...)")
-        context = contextvars.copy_context()
-        passing = functools.partial(_alone, function, args, kwargs)
-        kept = functools.partial(site.engine.keep, passing)
-        done = runtime.submit(kept, f"pass {self.name}", context)
-        return _outlast(runtime, done)
+        return _outlast(runtime, self._submit(site, function, args, kwargs))
 
     async def _run(self, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         function = self._body
-        context = contextvars.copy_context()
         if not is_async(function):
+            context = contextvars.copy_context()
             call = functools.partial(context.run, function, *args, **kwargs)
             return await asyncio.get_running_loop().run_in_executor(None, call)
         off = site is None or not site.enabled or site.engine.closed
         if site is None or off or site.engine.runtime.on_loop():
             return await function(*args, **kwargs)
-        runtime = site.engine.runtime
+        return await asyncio.wrap_future(self._submit(site, function, args, kwargs))
+
+    def _submit(
+        self,
+        site: Site,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> "Future[Any]":
+        """Run the view on aswr's loop, as a task in a copy of the caller's context."""
         passing = functools.partial(_alone, function, args, kwargs)
         kept = functools.partial(site.engine.keep, passing)
-        done = runtime.submit(kept, f"pass {self.name}", context)
-        return await asyncio.wrap_future(done)
+        context = contextvars.copy_context()
+        return site.engine.runtime.submit(kept, f"pass {self.name}", context)
 
     @property
     def _body(self) -> Callable[..., Any]:

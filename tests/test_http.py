@@ -11,7 +11,6 @@ from aswr.http import (
     cache_status,
     directives,
     forbids_storing,
-    lifetime_of,
     lines,
     media_type,
     storable,
@@ -131,8 +130,6 @@ def test_statuses() -> None:
     assert {status for status in range(100, 600) if storable(status, {})} == STORABLE
     assert frozenset({200, 203, 204, 300, 301, 308}) == STORABLE
     assert storable(404, {404: 30.0})
-    assert lifetime_of(404, {404: 30.0}) == 30.0
-    assert lifetime_of(200, {404: 30.0}) is None
 
 
 def test_media_type() -> None:
