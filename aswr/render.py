@@ -32,7 +32,7 @@ from . import http
 from .codec import Answer
 from .errors import LoadError, as_exception
 from .flight import Fate, Flight, Loaded
-from .inputs import Recorder, record_g, recorded_context
+from .recorder import Recorder, record_g, recorded_context
 from .keys import ViewKey
 from .options import Plan, Tags, tag_tuple
 from .runtime import thread_sensitive

@@ -27,7 +27,7 @@ from .calls import changed, compute_body, instance_maker, is_async, routed
 from .codec import Answer, Entry
 from .errors import LoadError
 from .flight import Flight, How, Load, Result
-from .inputs import recorder_of, set_in
+from .recorder import recorder_of, set_in
 from .keys import Unkeyable, ViewKey, canonical, canonical_query
 from .options import Tags
 from .policy import Verdict
