@@ -16,10 +16,11 @@ ROOT = Path(aswr.__file__).parent
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
     errors  policy  http  codec  keys  environ
+    inputs  freshness  conditions
     options
     executor  watchdog  memory  typing
     runtime  ticker  store
-    flight  inputs
+    flight  recorder
     board  render
     engine  calls
     site
@@ -31,7 +32,10 @@ LAYERS = """
 LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 
 # Pure: values in, values out.
-PURE = {"errors", "policy", "http", "keys", "codec", "options", "environ"}
+PURE = {
+    "errors", "policy", "http", "keys", "codec", "options", "environ",
+    "inputs", "freshness", "conditions",
+}
 IMPURE = {"asyncio", "threading", "time", "concurrent", "subprocess", "socket", "random", "logging"}
 
 STARTS_THREADS = {"runtime", "executor", "watchdog"}
@@ -44,7 +48,7 @@ USES_DEFAULT_EXECUTOR = {"memo"}
 KNOWS_AIOCACHE = {"store", "memory"}
 # They take the user's cache object and hand it on to the store, and look only at its type.
 NAMES_AIOCACHE = {"manager", "site"}
-KNOWS_FLASK = {"inputs", "calls", "render", "site", "views", "memo", "serving", "verbs", "manager"}
+KNOWS_FLASK = {"recorder", "calls", "render", "site", "views", "memo", "serving", "verbs", "manager"}
 KNOWS_APSCHEDULER = {"ticker"}
 
 CORE = {"flask", "werkzeug", "click", "asgiref", "aiocache", "apscheduler", "msgspec"}

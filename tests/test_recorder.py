@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.globals import _cv_app
 
-from aswr.inputs import (
+from aswr.recorder import (
     ALL,
     BLANK,
     KEYED,
@@ -130,7 +130,7 @@ def test_the_place_of_a_read_is_the_users_own_line():
     """The log names the line that read, not Werkzeug's."""
     e = environ()
     e.get("HTTP_COOKIE")
-    assert "test_inputs.py:" in e.recorder.reads["cookies"]
+    assert "test_recorder.py:" in e.recorder.reads["cookies"]
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_g_notes_names_that_nobody_set(pushed):
     with pytest.raises(AttributeError):
         _ = g.e
     assert set(made.absent_g) == {"a", "b", "c", "d", "e"}
-    assert "test_inputs.py:" in made.absent_g["a"]
+    assert "test_recorder.py:" in made.absent_g["a"]
     assert recorder_of(g) is made
     assert set(g) == {"own", "d"}
     assert set_in(g, ["d"])
