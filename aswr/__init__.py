@@ -1,7 +1,7 @@
 """Asyncio-native stale-while-revalidate cache for Flask."""
 
 from .codec import Answer, Entry
-from .errors import AswrError, LoadCycle, LoadError, LoadTimeout, WaitTimeout
+from .errors import AswrError, LoadCycle, LoadError, LoadTimeout, UnkeyedInput, WaitTimeout
 from .jobs import JobInfo
 from .manager import CacheManager
 from .memory import MemoryCache
@@ -16,5 +16,6 @@ __all__ = [
     "LoadError",
     "LoadTimeout",
     "MemoryCache",
+    "UnkeyedInput",
     "WaitTimeout",
 ]

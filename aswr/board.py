@@ -19,6 +19,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from .store import Store
 log = logging.getLogger("aswr.engine")
 
 MOST_FAILURES = 10_000
+MOST_NAMES = 64  # inputs of one URL; who reads more passes
 CLOSED = Result(How.PASS, detail="closed")
 
 
@@ -88,10 +90,25 @@ class Board:
         failed = self.failures.get(key)
         return None if failed is None else failed[1]
 
-    def fallback(self, key: Hashable) -> Entry | None:
+    def find(self, load: Load) -> tuple[Load, Entry | None, str]:
+        """The load under the key that its URL has by now, what lies there, and why to pass.
+
+        Any thread. One look-up for a URL that was never seen to read anything, else two.
+        """
+        if load.under is None:
+            return load, self.store.peek(load.key), ""
+        base = load.base
+        entry = self.store.peek(base)
+        key, why = base, ""
+        if entry is not None and entry.names:
+            key, why = load.under(entry.names)
+            entry = self.store.peek(key)
+        return (load if key == load.key else replace(load, key=key)), entry, why
+
+    def fallback(self, load: Load) -> Entry | None:
         """The entry that may stand in for a load that failed or takes too long."""
-        entry = self.store.peek(key)
-        return entry if covers(entry, self.clock()) else None
+        _, entry, why = self.find(load)
+        return entry if not why and covers(entry, self.clock()) else None
 
     def impatient(self, load: Load, why: str) -> WaitTimeout:
         """The error of a caller who cannot wait, or no longer; the load goes on."""
@@ -106,13 +123,14 @@ class Board:
 
     def _start(self, load: Load) -> None:
         self._asked.discard(load.key)
-        entry = self.store.peek(load.key)
+        load, entry, _ = self.find(load)
         decision = decide(entry, self.clock(), self.retry_at(load.key))
         if decision.load and load.key not in self.flights and not self.closed:
             self._begin(load)
 
     def tick(self, load: Load) -> bool:
         """A periodic refresh is due: begin it unless it is under way or held back. On the loop."""
+        load, _, _ = self.find(load)
         retry_at = self.retry_at(load.key)
         if self.closed or load.key in self.flights:
             return False
@@ -122,13 +140,14 @@ class Board:
         return True
 
     def _join(self, waiter: Waiter) -> None:
-        key = waiter.load.key
-        entry = None if waiter.force else self.store.peek(key)
+        waiter.load, entry, why = self.find(waiter.load)
         verdict = decide(entry, self.clock()).verdict
-        flight = self.flights.get(key)
-        if entry is not None and verdict is Verdict.FRESH:
+        flight = self.flights.get(waiter.load.key)
+        if why:
+            waiter.resolve(Result(How.PASS, detail=why))
+        elif entry is not None and verdict is Verdict.FRESH and not waiter.force:
             waiter.resolve(Result(How.HIT, entry))
-        elif entry is not None and verdict is Verdict.PASS:
+        elif entry is not None and verdict is Verdict.PASS and not waiter.force:
             waiter.resolve(Result(How.PASS, detail=entry.passing))
         elif self.closed:
             waiter.resolve(CLOSED)
@@ -139,6 +158,9 @@ class Board:
             self._seat(waiter, flight)
 
     def _seat(self, waiter: Waiter, flight: Flight) -> None:
+        if why := flight.refuses(waiter.load):
+            waiter.resolve(Result(How.PASS, detail=why))
+            return
         try:
             flight.refuse_cycle(waiter)
         except LoadCycle as error:
@@ -147,15 +169,16 @@ class Board:
         if waiter.parent is not None:
             waiter.parent.waits_for.append(flight)
         flight.waiters.append(waiter)
+        waiter.flight = flight
         stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
-        waiter.late = max(stamps.latest(flight.load.key, ()), stamps.latest_tag) > flight.born
+        waiter.late = max(stamps.latest(flight.key, ()), stamps.latest_tag) > flight.born
         if flight.expired and flight.timer is None:
             self._arm(flight)  # this one waits for a load whose time is already up
 
     def _begin(self, load: Load, inline: bool = False) -> Flight:
         flight = Flight(
-            load, self.store.stamps.tick(), self.clock(), self.runtime, self._release,
-            Future() if inline else None,
+            load, load.key, self.store.stamps.tick(), self.clock(), self._random(), self.clock,
+            self.runtime, self._heard, Future() if inline else None,
         )  # fmt: skip
         self.flights[load.key] = flight
         self.loads += 1
@@ -189,12 +212,19 @@ class Board:
             entry = self._land(flight, loaded)
         except Exception as error:  # a clock, say: no waiter must be left standing
             log.exception("%s: landing failed (%r)", flight.load.name, error)
-            self._settle(flight, Result(How.FAILED, value=error), over=True)
+            self._settle(flight, Result(How.FAILED, value=error))
             return
-        if entry is not None and self.store.shared:
-            await self.store.save(flight.load.key, entry)
-        elif loaded.fate is Fate.DROP and self.store.shared:
-            await self.store.remove([flight.load.key])
+        if self.store.shared:
+            await self._save(flight, loaded, entry)
+
+    async def _save(self, flight: Flight, loaded: Loaded, entry: Entry | None) -> None:
+        key = flight.key
+        if entry is not None and key != flight.load.base:
+            await self.store.save_note(flight.load.base, entry)
+        if entry is not None:
+            await self.store.save(key, entry)
+        elif loaded.fate is Fate.DROP:
+            await self.store.remove([key])
 
     async def _run(self, flight: Flight) -> Loaded:
         load = flight.load
@@ -209,29 +239,46 @@ class Board:
 
     async def _adopt(self, flight: Flight) -> bool:
         """Take what the backend holds; True where that makes the load needless."""
-        entry = await self.store.fetch(flight.load.key, flight.born)
+        base = flight.load.base
+        if flight.load.under is not None:
+            note = await self.store.fetch(base, flight.born)
+            if note is not None and note.names:
+                self._learn(flight, note.names)
+        entry = await self.store.fetch(flight.key, flight.born)
         decision = decide(entry, self.clock())
-        if entry is None or not covers(entry, self.clock()):
+        if entry is None or entry.names or not covers(entry, self.clock()):
             return False
         forced = any(waiter.force for waiter in flight.waiters)
-        if not self.store.publish(flight.load.key, entry) or forced or not decision.serve:
+        if not self.store.publish(flight.key, entry) or forced or not decision.serve:
             return False
-        if decision.load:
-            self._settle(flight, Result(How.HIT, entry))
-            return False
-        self._settle(flight, Result(How.HIT, entry), over=True)
-        return True
+        if not decision.load:
+            self._end(flight)
+        self._hand_out(flight, lambda first: Result(How.HIT, entry))
+        return not decision.load
 
     def _land(self, flight: Flight, loaded: Loaded) -> Entry | None:
         """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
-        if self.flights.get(flight.load.key) is not flight:
+        if self.flights.get(flight.key) is not flight:
             return None  # given up: the loop it was on did not answer when the cache was closed
-        key, fate = flight.load.key, loaded.fate
+        fate = loaded.fate
+        names = self._known(flight.load.base, loaded.names)
+        # A failed load never drops a good entry, and a URL that is seen to read more drops those
+        # under the smaller key.
+        failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
+        spares = failed and self._holds_good(flight.load.base)
+        if len(names) > MOST_NAMES:
+            loaded = replace(loaded, fate=Fate.PASS, detail="reads too many inputs")
+        elif not spares:
+            self._learn(flight, names)
+        key = flight.key
         purged = self.store.stamps.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
         stored = False
-        if flight.passing or fate in (Fate.PASS, Fate.ONE):
-            self._note_pass(flight.load, flight.born, loaded.detail or flight.passing)
+        if (loaded.fate is Fate.PASS or flight.passing) and not spares:
+            detail = loaded.detail or flight.passing
+            self._note_pass(flight.load, flight.load.base, flight.born, detail)
+        elif fate is Fate.ONE:
+            self._note_pass(flight.load, key, flight.born, loaded.detail)
         elif fate is Fate.STORE:
             stored = self.store.publish(key, entry)
         elif fate is Fate.DROP and purged < flight.born:
@@ -239,43 +286,109 @@ class Board:
         self._note_outcome(flight, loaded)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
             purged = max(purged, self.store.stamps.latest_tag)
-        self._deliver(flight, loaded, entry, stored, purged)
+        self._end(flight)
+        self._hand_out(
+            flight, lambda first: result_for(loaded, entry, stored, first), names, purged
+        )
         return entry if stored else None
 
     def _entry_of(self, flight: Flight, loaded: Loaded) -> Entry:
         now = self.clock()
         cost = max(0.0, now - flight.began)
-        ends = flight.load.times.deadlines(now, cost, self._random(), loaded.lifetime)
+        ends = loaded.ends or flight.load.times.deadlines(now, cost, flight.draw)
         return Entry(
-            value=loaded.value, stored=now, fresh_until=ends.fresh_until,
-            stale_until=ends.stale_until, error_until=ends.error_until, born=flight.born,
-            cost=cost, size=loaded.size, tags=loaded.tags, reads=loaded.reads,
+            value=loaded.value, stored=now if loaded.stored is None else loaded.stored,
+            fresh_until=ends.fresh_until, stale_until=ends.stale_until,
+            error_until=ends.error_until, born=flight.born, cost=cost, size=loaded.size,
+            tags=loaded.tags, strict=loaded.strict,
         )  # fmt: skip
 
-    def _deliver(
-        self, flight: Flight, loaded: Loaded, entry: Entry, stored: bool, purged: int
+    # What a URL is seen to read.
+
+    def _known(self, base: Hashable, names: tuple[str, ...]) -> tuple[str, ...]:
+        """These inputs and those that the URL is known to read."""
+        note = self.store.glance(base)
+        known = () if note is None else note.names
+        return known if set(names) <= set(known) else tuple(sorted({*known, *names}))
+
+    def _holds_good(self, base: Hashable) -> bool:
+        now = self.clock()
+        return any(covers(self.store.glance(key), now) for key in self.store.keys_of(base))
+
+    def _learn(self, flight: Flight, names: tuple[str, ...]) -> None:
+        """Make these inputs part of the keys of the URL: of its entries, and of its flights.
+
+        What lies under fewer inputs is never found again.
+        """
+        base = flight.load.base
+        if not names:
+            return
+        names = self._known(base, names)
+        old = self.store.glance(base)
+        if old is None or old.names != names:
+            now = self.clock()
+            born = flight.born if old is None else max(old.born, flight.born)
+            note = Entry(
+                value=None, stored=now, fresh_until=now, stale_until=now, error_until=now,
+                born=born, size=64 + sum(map(len, names)), names=names,
+            )  # fmt: skip
+            self.store.publish(base, note)
+        for other in [f for f in self.flights.values() if f.load.base == base]:
+            key = other.load.seen_by(names)[0]
+            if key not in self.flights:
+                del self.flights[other.key]
+                self.flights[key] = other
+                other.key = key
+
+    def _heard(self, flight: Flight) -> None:
+        """Its render has read something: who cannot share that need not wait for the rest."""
+        if self.flights.get(flight.key) is not flight:
+            return
+        waiters, flight.waiters = flight.waiters, []
+        for waiter in waiters:
+            why = flight.refuses(waiter.load)
+            if why:
+                flight.part([waiter])
+                waiter.resolve(Result(How.PASS, detail=why))
+            else:
+                flight.waiters.append(waiter)
+
+    # Handing out.
+
+    def _hand_out(
+        self,
+        flight: Flight,
+        give: Callable[[bool], Result],
+        names: tuple[str, ...] | None = None,
+        purged: int = 0,
     ) -> None:
-        self._end(flight)
+        """Give every waiter what he agrees with; the others look again under their own keys."""
+        if names is None:
+            names = self._known(flight.load.base, ())
+        made, _ = flight.load.seen_by(names)
         first = True
         for waiter in flight.dismiss():
-            if waiter.late and flight.born < purged:
-                # He asked after a purge that this load began before: he is owed a newer one.
+            key, why = waiter.load.seen_by(names)
+            if why:
+                waiter.resolve(Result(How.PASS, detail=why))
+            elif key != made or (waiter.late and flight.born < purged):
+                # He differs in what was read; or he asked after a purge that this load began
+                # before, and is owed a newer one.
                 waiter.inline = False
                 self._join(waiter)
-                continue
-            waiter.resolve(result_for(loaded, entry, stored, first))
-            first = False
+            else:
+                waiter.resolve(give(first))
+                first = False
 
-    def _settle(self, flight: Flight, result: Result, over: bool = False) -> None:
-        """Answer everybody who waits now; the flight goes on without them unless it is over."""
-        if over:
-            self._end(flight)
+    def _settle(self, flight: Flight, result: Result) -> None:
+        """End the flight and answer everybody who waits."""
+        self._end(flight)
         for waiter in flight.dismiss():
             waiter.resolve(result)
 
     def _end(self, flight: Flight) -> None:
-        if self.flights.get(flight.load.key) is flight:
-            del self.flights[flight.load.key]
+        if self.flights.get(flight.key) is flight:
+            del self.flights[flight.key]
         if flight.timer is not None:
             flight.timer.cancel()
             flight.timer = None
@@ -295,31 +408,32 @@ class Board:
     def _note_outcome(self, flight: Flight, loaded: Loaded) -> None:
         if loaded.fate is Fate.FAILED and self.closed and isinstance(loaded.value, AswrError):
             return  # cut short by the drain
-        if loaded.fate is Fate.FAILED:
+        if loaded.fate is Fate.FAILED or loaded.failed:
             self._count_failure(flight, loaded.detail or loaded.value)
         elif loaded.fate is Fate.KEEP:
-            self._hold_back(flight.load)
-        elif self.failures.pop(flight.load.key, None) is not None:
+            self._hold_back(flight)
+        elif self.failures.pop(flight.key, None) is not None:
             log.info("%s: loads succeed again", flight.load.name)
 
     def _count_failure(self, flight: Flight, why: object) -> None:
         if flight.expired:
             return  # counted when its time was up
         self.load_failures += 1
-        count = self._hold_back(flight.load)
-        if count == 1 and (not flight.attended or self.fallback(flight.load.key) is not None):
+        count = self._hold_back(flight)
+        if count == 1 and (not flight.attended or self.fallback(flight.load) is not None):
             log.warning(
                 "%s: a load failed (%s); what is stored stays, retries back off",
-                flight.load.name, why, extra={"aswr_key": flight.load.key},
+                flight.load.name, why, extra={"aswr_key": flight.key},
                 exc_info=why if isinstance(why, BaseException) else None,
             )  # fmt: skip
 
-    def _hold_back(self, load: Load) -> int:
+    def _hold_back(self, flight: Flight) -> int:
         """Put off the next try in the background; returns the failures in a row."""
-        count = self.failures.pop(load.key, (0, 0.0))[0] + 1
+        count = self.failures.pop(flight.key, (0, 0.0))[0] + 1
         while len(self.failures) >= MOST_FAILURES:
             del self.failures[next(iter(self.failures))]
-        self.failures[load.key] = (count, self.clock() + backoff(count, load.times.timeout))
+        wait = backoff(count, flight.load.times.retry_most)
+        self.failures[flight.key] = (count, self.clock() + wait)
         return count
 
     def _expire(self, flight: Flight) -> None:
@@ -332,22 +446,17 @@ class Board:
         if flight.running is not None:
             flight.running.cancel()
 
-    def _release(self, flight: Flight) -> None:
-        if self.flights.get(flight.load.key) is flight:
-            self._note_pass(flight.load, flight.born, flight.passing)
-            self._settle(flight, Result(How.PASS, detail=flight.passing))
-
-    def _note_pass(self, load: Load, born: int, detail: str) -> None:
+    def _note_pass(self, load: Load, key: Hashable, born: int, detail: str) -> None:
         now = self.clock()
-        until = now + load.times.timeout
+        until = now + load.times.retry_most
         entry = Entry(
             value=None, stored=now, fresh_until=until, stale_until=until, error_until=until,
             born=born, size=64 + len(detail), passing=detail or "pass",
         )  # fmt: skip
-        self.store.publish(load.key, entry)
+        self.store.publish(key, entry)
 
     def _leave(self, waiter: Waiter) -> None:
-        flight = self.flights.get(waiter.load.key)
+        flight = waiter.flight
         if flight is not None and waiter in flight.waiters:
             flight.waiters.remove(waiter)
             flight.part([waiter])

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 _INTS = range(-(2**63), 2**64)
 
 # Checked where bytes are decoded: what a response refuses must not come out of a shared store.
@@ -19,18 +19,24 @@ Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\0\r\n]*\Z")]  # RFC 9110 §5.5
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A finished HTTP answer: status code, header fields in order, body bytes."""
+    """A finished HTTP answer: status code, header fields in order, body bytes.
+
+    ``ours`` names the fields that the view did not set: aswr did.
+    """
 
     status: Status
     headers: tuple[tuple[Field, Text], ...]
     body: bytes
+    ours: tuple[str, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One stored value with its deadlines. Immutable: a refresh publishes another one.
 
     Times are in the manager's clock's seconds. ``value`` is an `Answer` or a memoized function's
-    result.
+    result. Two kinds of entry are notes without a value, at a URL's own key: ``names`` are the
+    inputs that renders of the URL were seen to read, so that its answers lie under variant keys;
+    ``passing`` says why everybody passes.
     """
 
     value: Any
@@ -42,8 +48,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     cost: float = 0.0  # seconds that its load took
     size: int = 0  # bytes of the value
     tags: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()  # names in g that the render found absent: absent is a value
-    passing: str = ""  # not a value but a note that the URL passes, and why
+    strict: bool = False  # never served stale, whatever a request allows (must-revalidate)
+    names: tuple[str, ...] = ()
+    passing: str = ""
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +66,8 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True):
     error_until: float
     cost: float
     tags: tuple[str, ...]
-    reads: tuple[str, ...]
+    strict: bool
+    names: tuple[str, ...]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -115,7 +123,7 @@ def encode(key: str, entry: Entry, epoch: str) -> bytes:
     wire = _Wire(
         VERSION, key, epoch, entry.born, answer, msgspec.Raw(plain), entry.stored,
         entry.fresh_until, entry.stale_until, entry.error_until, entry.cost, entry.tags,
-        entry.reads,
+        entry.strict, entry.names,
     )  # fmt: skip
     try:
         return _encoder.encode(wire)
@@ -140,7 +148,7 @@ def decode(key: str, data: object) -> tuple[Entry | None, str]:
     entry = Entry(
         value=value, stored=wire.stored, fresh_until=wire.fresh_until,
         stale_until=wire.stale_until, error_until=wire.error_until, born=wire.born,
-        cost=wire.cost, size=len(data), tags=wire.tags, reads=wire.reads,
+        cost=wire.cost, size=len(data), tags=wire.tags, strict=wire.strict, names=wire.names,
     )  # fmt: skip
     return entry, wire.epoch
 

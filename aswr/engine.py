@@ -23,13 +23,13 @@ from .runtime import Runtime
 class Engine(Board):
     """The loads of one app over one store."""
 
-    def judge(self, key: Hashable) -> tuple[Entry | None, float, Decision]:
-        """The entry of a key, the time, and the verdict: a hit's whole way. Any thread."""
-        entry, now = self.store.peek(key), self.clock()
+    def judge(self, key: Hashable, entry: Entry | None) -> tuple[float, Decision]:
+        """The time, and the verdict on what lies at a key. Any thread."""
+        now = self.clock()
         decision = decide(entry, now)
         if decision.verdict is not Verdict.FRESH:
             decision = decide(entry, now, self.retry_at(key))
-        return entry, now, decision
+        return now, decision
 
     # Starting and waiting.
 
@@ -83,7 +83,7 @@ class Engine(Board):
 
     def _rest(self, load: Load, waited: float | None) -> float:
         """Seconds still to wait for who lost patience, but what was to stand in is purged."""
-        if waited is None or self.fallback(load.key) is not None:
+        if waited is None or self.fallback(load) is not None:
             return 0.0
         return load.times.wait_timeout - waited
 
@@ -142,7 +142,7 @@ class Engine(Board):
         if waiter.parent is not None:
             return None
         if times.soft_timeout is not None:
-            entry = self.store.peek(waiter.load.key)
+            _, entry, _ = self.find(waiter.load)
             if covers(entry, self.clock() + times.soft_timeout):
                 return min(times.soft_timeout, times.wait_timeout)
         return times.wait_timeout
@@ -150,10 +150,6 @@ class Engine(Board):
     def waited_out(self, load: Load) -> WaitTimeout:
         """The error of a caller whose ``wait_timeout`` is over; the load goes on."""
         return self.impatient(load, f"this took longer than {load.times.wait_timeout:g} s")
-
-    def note_pass(self, load: Load, detail: str) -> None:
-        """Remember that this key passes."""
-        self.runtime.post(self._note_pass, load, self.store.stamps.tick(), detail)
 
     # Purging: the stamp counts at once, for every entry and every load in flight; the coroutine
     # then frees the memory and tells the backend.

@@ -47,3 +47,10 @@ class WaitTimeout(AswrError, ServiceUnavailable):
 
     ``retry_after`` is in seconds (RFC 9110 §10.2.3).
     """
+
+
+class UnkeyedInput(AswrError, RuntimeError):
+    """A view reads an input that can never be shared; raised in the request under ``ASWR_STRICT``.
+
+    The text says which input, in which file and line, and the cures by name.
+    """

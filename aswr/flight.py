@@ -21,7 +21,8 @@ from werkzeug.wrappers import Response
 
 from .codec import Entry
 from .errors import LoadCycle, LoadError, LoadTimeout
-from .policy import Times
+from .keys import base_of
+from .policy import Deadlines, Times
 from .runtime import Runtime, without_stop_iteration
 
 CANCEL_LIMIT = 0.5  # seconds that a cancelled load has to end in, when the process drains
@@ -45,24 +46,34 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a load brought. ``size`` in bytes, ``lifetime`` in seconds (None: the timeout)."""
+    """What a load brought.
+
+    ``size`` in bytes; ``ends``: None leaves the deadlines to the decorator; ``stored``: when it was
+    new, None is now; ``names``: the inputs that it read.
+    """
 
     value: Any
     fate: Fate = Fate.STORE
     size: int = 0
     tags: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
-    lifetime: float | None = None
+    names: tuple[str, ...] = ()
+    ends: Deadlines | None = None
+    stored: float | None = None
+    strict: bool = False
     detail: str = ""
     alone: bool = False  # may not be given to a second person
+    failed: bool = False  # of a PASS: it raised, too
+    status: int = 0  # the view's own, where the answer has another: it renewed a stored one
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How to produce the value of a key, on behalf of nobody.
+    """How to produce the value of a key.
 
     ``run`` gets the flight and returns a `Loaded`; what it raises is a failed load. ``sync``: it
     is a plain function that holds an executor thread to its end; else a coroutine function.
+    ``under`` gives the key under which the URL lies for this caller once it is known to read these
+    inputs, and why the caller himself must pass ("": he need not); None where nothing is read.
     """
 
     key: Hashable
@@ -70,6 +81,16 @@ class Load:
     times: Times
     run: Callable[["Flight"], Any]
     sync: bool
+    under: Callable[[tuple[str, ...]], tuple[Hashable, str]] | None = None
+
+    @property
+    def base(self) -> Hashable:
+        """The key of the URL itself."""
+        return base_of(self.key)
+
+    def seen_by(self, names: tuple[str, ...]) -> tuple[Hashable, str]:
+        """Key, and why to pass, where these inputs are known to be read."""
+        return (self.base, "") if self.under is None or not names else self.under(names)
 
 
 class How(Enum):
@@ -91,8 +112,8 @@ class Result:
     how: How
     entry: Entry | None = None
     value: Any = None
-    reads: tuple[str, ...] = ()
     detail: str = ""
+    status: int = 0  # as in `Loaded`
     flight: "Flight | None" = None
     first: bool = False  # of a failure: the one among its waiters who tells the monitors
 
@@ -108,6 +129,7 @@ class Waiter:
     inline: bool = False
     after_inline: "Future[Result] | None" = None
     late: bool = False  # he took his seat after a purge that the flight began before
+    flight: "Flight | None" = None  # where he sits
     gone: bool = False  # he has left `Engine.wait`, with a result or without
 
     def resolve(self, result: Result) -> None:
@@ -135,10 +157,13 @@ class Flight:
     """The load in progress of one key."""
 
     load: Load
+    key: Hashable  # changes when the URL is seen to read more
     born: int
     began: float
+    draw: float  # in [0, 1): the random share of jitter
+    clock: Callable[[], float]
     runtime: Runtime
-    on_release: Callable[["Flight"], None]
+    on_read: Callable[["Flight"], None]
     inline: "Future[Loaded] | None" = None  # ended by the waiter who runs the load
     inline_end: "asyncio.Future[Loaded] | None" = None  # the same, as the loop sees it
     waiters: list[Waiter] = field(default_factory=list)
@@ -146,7 +171,9 @@ class Flight:
     running: "asyncio.Task[Any] | None" = None  # the user's coroutine
     timer: asyncio.TimerHandle | None = None
     expired: bool = False
-    passing: str = ""
+    names: tuple[str, ...] = ()  # inputs that its render has read so far
+    passing: str = ""  # why everybody passes
+    body: Any = None  # of a public view's render: the view, and what its wrapper is to run
 
     def __repr__(self) -> str:
         return f"<Flight {self.load.name} born={self.born} waiters={len(self.waiters)}>"
@@ -203,7 +230,16 @@ class Flight:
         """Tell the waiters, now, that they must pass; any thread."""
         if not self.passing:
             self.passing = detail
-            self.runtime.post(self.on_release, self)
+            self.runtime.post(self.on_read, self)
+
+    def note_read(self, name: str) -> None:
+        """Its render reads an input: who cannot share that is told so now; any thread."""
+        self.names = (*self.names, name)
+        self.runtime.post(self.on_read, self)
+
+    def refuses(self, load: Load) -> str:
+        """Why who brings this load must pass, by what was read so far; empty if he need not."""
+        return self.passing or load.seen_by(self.names)[1]
 
     def release_in(self, seconds: float, detail: str) -> Callable[[], None]:
         """`release` after so many seconds, unless what is returned is called first; any thread."""
@@ -275,11 +311,11 @@ def result_for(loaded: Loaded, entry: Entry, stored: bool, first: bool) -> Resul
         value = loaded.value if first else copy_of(loaded.value)
         if value is None:
             return Result(How.PASS, detail="its error is one caller's own")
-        return Result(How.FAILED, value=value, reads=loaded.reads, first=first)
+        return Result(How.FAILED, value=value, first=first)
     if fate is Fate.STORE:
         how = How.ANSWERED if not stored else How.STORED if first else How.COLLAPSED
-        return Result(how, entry, value=loaded.value, reads=loaded.reads)
-    return Result(How.ANSWERED, value=loaded.value, reads=loaded.reads, detail=loaded.detail)
+        return Result(how, entry, value=loaded.value, status=loaded.status)
+    return Result(How.ANSWERED, value=loaded.value, detail=loaded.detail, status=loaded.status)
 
 
 def copy_of(value: Any) -> Any:

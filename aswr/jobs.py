@@ -114,12 +114,13 @@ class Jobs:
                 errors.append(error)
                 continue
             good.append((site, job))
-            if job.interval >= load.times.timeout and job not in self._warned:
+            lives = load.times.timeout
+            if lives is not None and job.interval >= lives and job not in self._warned:
                 self._warned.add(job)
                 log.warning(
                     "the job for %s runs every %g s, but its entry lives only %g s: visitors will "
                     "wait in between; make interval shorter than timeout",
-                    job.path, job.interval, load.times.timeout,
+                    job.path, job.interval, lives,
                 )  # fmt: skip
         return good, errors
 

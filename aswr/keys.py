@@ -11,7 +11,7 @@ import functools
 import hashlib
 import inspect
 import uuid
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Container, Hashable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -42,12 +42,29 @@ class ViewKey(NamedTuple):
     query: str
     host: str  # only where the app routes by host, else ""
     args: Hashable  # only what routing did not give, else ()
+    extra: Hashable = ()  # what ``key=`` and ``scope=`` say of the request
 
     @property
     def url(self) -> str:
         """Path and query as one would write them in a browser."""
         path = quote(self.script_name + self.path, safe="/:@!$&'()*+,;=~")
         return f"{path}?{self.query}" if self.query else path
+
+
+class VariantKey(NamedTuple):
+    """One variant of a URL: what its renders were seen to read, and what they read there.
+
+    Personal inputs are among the names; their value is always None, which is absent.
+    """
+
+    base: ViewKey
+    names: tuple[str, ...]
+    values: tuple[Hashable, ...]
+
+
+def base_of(key: Hashable) -> Hashable:
+    """The key of a variant's URL; any other key is its own."""
+    return key.base if type(key) is VariantKey else key
 
 
 class CallKey(NamedTuple):
@@ -65,10 +82,10 @@ class Unkeyable(TypeError):
         self.value = value
 
 
-def canonical_query(query_string: bytes) -> str:
+def canonical_query(query_string: bytes, only: Container[str] | None = None) -> str:
     """All parameters, sorted by name, the order of equal names kept, encoded in one way.
 
-    Bytes that are not UTF-8 stay percent-encoded, as Werkzeug shows them to the view.
+    ``only`` names those that are kept. Bytes that are not UTF-8 stay percent-encoded, as Werkzeug shows them to the view.
     """
     if not query_string:
         return ""
@@ -77,6 +94,8 @@ def canonical_query(query_string: bytes) -> str:
         keep_blank_values=True,
         errors="werkzeug.url_quote",
     )
+    if only is not None:
+        pairs = [pair for pair in pairs if pair[0] in only]
     pairs.sort(key=lambda pair: pair[0])
     return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
 

@@ -1,7 +1,8 @@
-"""`CacheManager`, the Flask extension: decorators, verbs, jobs, life cycle.
+"""`CacheManager`, the Flask extension: registration, jobs, life cycle.
 
 Nothing starts at import, at decoration or in `init_app`. State that belongs to an app is in its
 `Site`, held weakly; the manager keeps what was decorated and scheduled before there was an app.
+Its decorators are in `decorators`, its verbs in `verbs`.
 """
 
 import asyncio
@@ -9,51 +10,35 @@ import logging
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
 from aiocache.base import BaseCache
 from flask import Flask, Response
 from flask.ctx import RequestContext
+from flask.globals import request
 from flask.signals import request_finished, request_started
 
-from . import http, runtime
+from . import runtime
+from .answers import keep_cookies_apart, leave_final_answers_alone
 from .asgi import AsgiApp
-from .calls import is_async
-from .codec import Entry
+from .decorators import Decorators
 from .executor import DaemonExecutor
 from .jobs import JobInfo, Jobs
-from .keys import name_of
-from .memo import Memoized, wrap
-from .options import (
-    UNSET,
-    Seconds,
-    UnsetType,
-    check_callable,
-    check_given,
-    check_tags,
-    read_config,
-    refuse_undecoratable,
-    seconds,
-    timeout_of,
-)
+from .options import UNSET, Seconds, UnsetType, check_callable, read_config, seconds
 from .serving import start_when_served
-from .site import MARK, VERB_LIMIT, Site, find_view
-from .typing import CachedFunction, Memoizer
-from .verbs import Verbs, which_app
+from .site import MARK, VERB_LIMIT, Site
+from .unsafe import outdate
+from .verbs import which_app
 from .views import CachedView
 
 log = logging.getLogger("aswr.manager")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-Tagger = tuple[str, ...] | Callable[[Any], Any]
 CacheSource: TypeAlias = BaseCache | Callable[[], BaseCache]
 
 
-class CacheManager(Verbs):
+class CacheManager(Decorators):
     """A stale-while-revalidate cache for Flask apps.
 
     ``cache`` is None (memory, bounded by ``max_bytes``), an aiocache cache object, or a factory of
@@ -71,6 +56,7 @@ class CacheManager(Verbs):
         base_url: str | UnsetType = UNSET,
         drain_timeout: Seconds | UnsetType = UNSET,
     ) -> None:
+        super().__init__()
         self._cache = _check_cache(cache)
         self._clock = check_callable("clock", clock)
         self._given = {
@@ -80,8 +66,6 @@ class CacheManager(Verbs):
         }
         self._sites: weakref.WeakKeyDictionary[Flask, Site] = weakref.WeakKeyDictionary()
         self._jobs = Jobs()
-        self._views: weakref.WeakSet[CachedView] = weakref.WeakSet()  # a view may hold its app
-        self._names: dict[str, int] = {}
         self._runtime: runtime.Runtime | None = None
         self._refused = ""
         runtime.make_known(self)
@@ -131,7 +115,9 @@ class CacheManager(Verbs):
 
     def _install(self, app: Flask, site: Site) -> None:
         app.async_to_sync = partial(_async_to_sync, app.async_to_sync, site)  # type: ignore[method-assign]
-        request_finished.connect(_keep_cookies_apart, app)
+        leave_final_answers_alone(app)
+        request_finished.connect(keep_cookies_apart, app)
+        request_finished.connect(_outdate, app)
         myself = weakref.ref(self)
 
         def first_request(sender: Flask, **extra: Any) -> None:
@@ -157,171 +143,7 @@ class CacheManager(Verbs):
                 log.error("aswr runs no periodic refresh: %s", error)
             self._refused = str(error)
 
-    def _refuse_upside_down(self, app: Flask) -> None:
-        served = list(app.view_functions.values())
-        for view in list(self._views):
-            raw = any(function is view.view for function in served)
-            if raw and not any(find_view(function) is view for function in served):
-                raise RuntimeError(_UPSIDE_DOWN.format(name=view.name))
-
-    # Decorators.
-
-    def cacher(
-        self,
-        timeout: Seconds,
-        refresh_margin: Seconds | None | UnsetType = UNSET,
-        compute_func: Callable[..., Any] | None = None,
-        *,
-        stale_if_error: Seconds | UnsetType = UNSET,
-        jitter: float | UnsetType = UNSET,
-        soft_timeout: Seconds | None | UnsetType = UNSET,
-        load_timeout: Seconds | None | UnsetType = UNSET,
-        wait_timeout: Seconds | None | UnsetType = UNSET,
-        tags: Tagger = (),
-        unless: Callable[[], Any] | None = None,
-        store_if: Callable[[Response], bool] | None = None,
-        statuses: Mapping[int, Seconds] | UnsetType = UNSET,
-        max_body: int | UnsetType = UNSET,
-        blocking: bool | UnsetType = UNSET,
-        run_before_request: bool | UnsetType = UNSET,
-    ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
-        """Cache a view, ``async def`` or ``def``; goes below ``@app.route``.
-
-        An answer is fresh for ``timeout - refresh_margin`` seconds, then served stale while it is
-        refreshed, and gone after ``timeout`` (RFC 5861 §3). Without ``refresh_margin`` it is chosen
-        by the measured load time. ``compute_func`` stands in for the view's body.
-
-        ``stale_if_error``: seconds past ``timeout`` in which the old answer stands in for a failed
-        load (RFC 5861 §4). ``jitter``: a share of the timeout, 0 to 0.5, taken off at random.
-        ``soft_timeout``: seconds a caller waits where an older answer can stand in;
-        ``wait_timeout``: seconds a caller waits at all, then 503 while the load goes on;
-        ``load_timeout``: seconds a load may take. ``tags``: names, or a callable of the Response.
-        ``unless``: called in the request, true means pass. ``store_if``: called with the Response,
-        false means answer and do not store. ``statuses``: lifetimes of other statuses, as
-        ``{404: 30}``. ``max_body``: bytes. ``blocking``: the async view blocks; run it on a thread
-        with a loop of its own. ``run_before_request``: the render runs the app's hooks too.
-
-        Raises `TypeError` or `ValueError` for bad options, and for what is not a view.
-        """
-        limit = timeout_of("cacher", timeout)
-        given = check_given(
-            limit,
-            {
-                "refresh_margin": refresh_margin,
-                "stale_if_error": stale_if_error,
-                "jitter": jitter,
-                "soft_timeout": soft_timeout,
-                "load_timeout": load_timeout,
-                "wait_timeout": wait_timeout,
-                "statuses": statuses,
-                "max_body": max_body,
-                "blocking": blocking,
-                "run_before_request": run_before_request,
-            },
-        )
-        check_callable("compute_func", compute_func)
-        options = {
-            "compute_func": compute_func,
-            "tags": check_tags(tags),
-            "unless": check_callable("unless", unless),
-            "store_if": check_callable("store_if", store_if),
-        }
-
-        def decorate(function: Callable[P, R]) -> CachedFunction[P, R]:
-            refuse_undecoratable("cacher", function)
-            view = CachedView(
-                function, name=self._name(function), site=self._site_of, timeout=limit,
-                given=given, **options,
-            )  # fmt: skip
-            self._views.add(view)
-            for app in list(self._sites):
-                self._refuse_upside_down(app)
-            return cast(CachedFunction[P, R], self._with_verbs(view))
-
-        return decorate
-
-    def _with_verbs(self, view: CachedView) -> Any:
-        wrapper: Any = view.wrapper
-
-        def invalidate(**view_args: Any) -> None:
-            for path in self._paths_of(view, view_args):
-                self.invalidate(path)
-
-        def refresh(**view_args: Any) -> Entry | None:
-            entries = [self.refresh(path) for path in self._paths_of(view, view_args)]
-            return entries[0] if entries else None
-
-        async def ainvalidate(**view_args: Any) -> None:
-            for path in self._paths_of(view, view_args):
-                await self.ainvalidate(path)
-
-        async def arefresh(**view_args: Any) -> Entry | None:
-            entries = [await self.arefresh(path) for path in self._paths_of(view, view_args)]
-            return entries[0] if entries else None
-
-        for verb in (invalidate, refresh, ainvalidate, arefresh):
-            verb.__qualname__ = f"{view.name.rpartition(':')[2]}.{verb.__name__}"
-            setattr(wrapper, verb.__name__, verb)
-        return wrapper
-
-    def _paths_of(self, view: CachedView, view_args: Mapping[str, Any]) -> list[str]:
-        site = self._for_verb()
-        return [] if site is None else site.paths_of(view, view_args)
-
-    def memoize(
-        self,
-        timeout: Seconds,
-        refresh_margin: Seconds | None | UnsetType = UNSET,
-        *,
-        stale_if_error: Seconds | UnsetType = UNSET,
-        jitter: float | UnsetType = UNSET,
-        soft_timeout: Seconds | None | UnsetType = UNSET,
-        load_timeout: Seconds | None | UnsetType = UNSET,
-        wait_timeout: Seconds | None | UnsetType = UNSET,
-        key: Callable[..., Any] | None = None,
-        tags: Tagger = (),
-        store_if: Callable[[Any], bool] | None = None,
-        copy: bool = False,
-        sizeof: Callable[[Any], int] | None = None,
-    ) -> Memoizer:
-        """Cache a function's results by its arguments; ``async def`` or ``def``.
-
-        The decorated function is awaited, ``await fn(...)``, or called as ``fn.sync(...)``. It runs
-        in a fresh app context, never in a request. Time options as in `cacher`. ``key`` is called
-        with the arguments and gives what stands for them. ``copy`` hands out deep copies instead of
-        the stored object. ``sizeof`` gives a result's bytes.
-
-        Raises `TypeError` or `ValueError` for bad options; a call with an argument that cannot be
-        keyed raises `TypeError`.
-        """
-        limit = timeout_of("memoize", timeout)
-        given = check_given(
-            limit,
-            {
-                "refresh_margin": refresh_margin,
-                "stale_if_error": stale_if_error,
-                "jitter": jitter,
-                "soft_timeout": soft_timeout,
-                "load_timeout": load_timeout,
-                "wait_timeout": wait_timeout,
-            },
-        )
-        options = {
-            "key": check_callable("key", key),
-            "tags": check_tags(tags),
-            "store_if": check_callable("store_if", store_if),
-            "sizeof": check_callable("sizeof", sizeof),
-        }
-
-        def decorate(function: Callable[..., Any]) -> Any:
-            refuse_undecoratable("memoize", function)
-            memoized = Memoized(
-                function, name=self._name(function), is_async=is_async(function), timeout=limit,
-                given=given, copies=copy, **options,
-            )  # fmt: skip
-            return wrap(memoized, self._for_verb)
-
-        return cast(Memoizer, decorate)
+    # Periodic refresh and life cycle.
 
     def schedule_periodic_refresh(
         self, path: str, interval: Seconds, compute_func: Callable[..., Any] | None = None
@@ -337,8 +159,6 @@ class CacheManager(Verbs):
         self._jobs.schedule(path, interval, compute_func, site)
         if self._jobs.started:
             self.start()
-
-    # Periodic refresh and life cycle; the verbs are in `Verbs`.
 
     def has_jobs(self) -> bool:
         """Is anything scheduled?"""
@@ -481,18 +301,6 @@ class CacheManager(Verbs):
                 "given: call manager.init_app(app)"
             ) from None
 
-    def _name(self, function: Callable[..., Any]) -> str:
-        cls = getattr(function, "view_class", None)
-        name = name_of(cls or function)
-        count = self._names[name] = self._names.get(name, 0) + 1
-        return name if count == 1 else f"{name}#{count}"
-
-
-_UPSIDE_DOWN = (
-    "{name}: @manager.cacher(...) stands above @app.route(...), so Flask serves the view without "
-    "its cache; put @app.route(...) on top and @manager.cacher(...) below it"
-)
-
 
 def _check_cache(cache: Any) -> Any:
     if (
@@ -529,9 +337,7 @@ def _async_to_sync(
     return call
 
 
-def _keep_cookies_apart(sender: Flask, response: Response, **extra: Any) -> None:
-    """No response leaves with both a cookie and our fields: a cookie makes it one person's."""
-    if "Set-Cookie" in response.headers and "Cache-Status" in response.headers:
-        fields = list(response.headers)
-        if (kept := http.without_ours(fields)) != fields:
-            response.headers = type(response.headers)(kept)
+def _outdate(sender: Flask, response: Response, **extra: Any) -> None:
+    """What an unsafe request says is out of date is no longer served."""
+    manager: CacheManager = sender.extensions["aswr"]
+    outdate(manager._sites[sender], request, response)

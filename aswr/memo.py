@@ -78,7 +78,8 @@ class Memoized:
     ) -> tuple[Any, Load | None]:
         """The stored result, or the load to wait for. No I/O, no waiting."""
         key, engine = self.key(args, kwargs), site.engine
-        entry, _, decision = engine.judge(key)
+        entry = engine.store.peek(key)
+        _, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
             engine.misses += 1
             return None, self.load(site, key, args, kwargs)
@@ -93,7 +94,7 @@ class Memoized:
         """The result that the wait came to; raises what the load raised."""
         engine = site.engine
         if result is None or result.how is How.FAILED:
-            entry = engine.fallback(load.key)
+            entry = engine.fallback(load)
             if entry is None:
                 raise engine.waited_out(load) if result is None else result.value
             if result is not None and result.first:

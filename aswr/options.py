@@ -7,12 +7,14 @@ config decides.
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal
 
+from .inputs import PRESET_FUNCTIONS, Kind, Rules, input_name
 from .policy import Times
 
 Seconds = float | timedelta
@@ -50,6 +52,13 @@ CONFIG: Final[Mapping[str, Any]] = {
     "ASWR_MAX_BODY": 4 * MIB,
     "ASWR_BLOCKING": False,
     "ASWR_RUN_BEFORE_REQUEST": False,
+    "ASWR_EMIT_CACHE_CONTROL": False,
+    "ASWR_REQUEST_DIRECTIVES": False,
+    "ASWR_CDN_TIMEOUT": None,
+    "ASWR_STRICT": False,
+    "ASWR_IGNORE": (),
+    "ASWR_PERSONAL": (),
+    "ASWR_MAX_VARIANTS": 64,
 }
 
 
@@ -72,8 +81,7 @@ def timeout_of(decorator: str, value: Any) -> float:
     """The first argument of a decorator, which people forget together with its parentheses."""
     if callable(value) or isinstance(value, (staticmethod, classmethod)):
         raise TypeError(
-            f"@manager.{decorator} needs parentheses and a timeout: "
-            f"write @manager.{decorator}(timeout=60)"
+            f"@manager.{decorator} needs parentheses: write @manager.{decorator}(timeout=60)"
         )
     return seconds("timeout", value)
 
@@ -139,6 +147,98 @@ def _statuses(name: str, value: Any) -> dict[int, float]:
     return {status: seconds(f"{name}[{status}]", life) for status, life in value.items()}
 
 
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    """A collection of names as a tuple, sorted; a lone str would be taken for its letters."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} takes a list of names, got {value!r}; write {name}=[{value!r}]")
+    try:
+        names = tuple(value)
+    except TypeError:
+        raise TypeError(f"{name} takes a list of names (str), got {value!r}") from None
+    for one in names:
+        if not isinstance(one, str):
+            raise TypeError(f"{name} takes a list of names (str), got {one!r} in {value!r}")
+        if not one.strip():
+            raise ValueError(f"{name}: an empty name in {value!r}; leave it out")
+        if names.count(one) > 1:
+            raise ValueError(f"{name}: {one!r} occurs twice in {value!r}; leave one out")
+    return tuple(sorted(names))
+
+
+def _input(name: str, text: str) -> str:
+    try:
+        return input_name(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _query(name: str, value: Any) -> Any:
+    if value is True or value == "read":
+        return value
+    if value is False or value is None:
+        raise TypeError(
+            f"{name} is True (all parameters), 'read' (those that the view reads) or a list of "
+            f"parameters, got {value!r}; for a view that takes none write {name}=[]"
+        )
+    return _names(name, value)
+
+
+def _vary(name: str, value: Any) -> Any:
+    if value in ("read", "response"):
+        return value
+    return frozenset(_varying(name, text) for text in _names(name, value))
+
+
+def _varying(name: str, text: str) -> str:
+    """The input of a header, a cookie or the host, which requests may share by value."""
+    found, rules = _input(name, text), Rules()
+    if rules.blank(found) or found == "body":
+        raise ValueError(f"{name}: no cached view is shown {text!r}, so leave it out")
+    if not found.startswith("cookie ") and rules.kind(found) is not Kind.LEARNED:
+        raise ValueError(
+            f"{name}: {text!r} says who is asking, and every person's answer would be stored for "
+            "all who send the same; leave it out, and requests that bring it run the view; or "
+            "name the person by scope=; of Cookie, one by name: 'cookie:theme'"
+        )
+    return found
+
+
+# A dotted module, a colon, a qualified name: `flask_login.utils:_create_identifier`.
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*")
+
+
+def _is_function(text: str) -> bool:
+    return ":" in text and text.partition(":")[0].strip().lower() != "cookie"
+
+
+def _ignore(name: str, value: Any) -> tuple[str, ...]:
+    texts = _names(name, value)
+    for text in texts:
+        dotted = "." in text.partition(":")[0]
+        if (_is_function(text) or dotted) and not _FUNCTION.fullmatch(text):
+            raise ValueError(
+                f"{name}: {text!r} is no function; write 'module:function', as in "
+                "'flask_login.utils:_create_identifier'. What else can be ignored: a header, "
+                "'cookie:NAME', 'remote_addr'"
+            )
+        if not _is_function(text):
+            _input(name, text)
+    return texts
+
+
+_PATTERN = re.compile(r"[A-Za-z0-9*_-]+")
+
+
+def _personal(name: str, value: Any) -> tuple[str, ...]:
+    patterns = _names(name, value)
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
+            raise ValueError(
+                f"{name}: {pattern!r} is no pattern of header names; write 'X-Customer-*'"
+            )
+    return tuple(sorted({pattern.lower().replace("_", "-") for pattern in patterns}))
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "refresh_margin": _margin,
     "stale_if_error": lambda name, value: seconds(name, value, zero=True),
@@ -150,6 +250,16 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_body": _count,
     "blocking": _flag,
     "run_before_request": _flag,
+    "public": _flag,
+    "query": _query,
+    "vary": _vary,
+    "ignore": _ignore,
+    "emit_cache_control": _flag,
+    "request_directives": _flag,
+    "cdn_timeout": _optional_seconds,
+    "strict": _flag,
+    "personal": _personal,
+    "max_variants": _count,
     "enabled": _flag,
     "max_bytes": _count,
     "drain_timeout": lambda name, value: seconds(name, value, zero=True),
@@ -197,41 +307,142 @@ class Plan:
     max_body: int = 4 * MIB
     blocking: bool = False
     run_before_request: bool = False
+    rules: Rules = field(default_factory=Rules)
+    public: bool = False
+    emit_cache_control: bool = False
+    request_directives: bool = False
+    cdn_timeout: float | None = None
 
 
 TIME_OPTIONS = (
     "refresh_margin", "stale_if_error", "jitter", "soft_timeout", "load_timeout", "wait_timeout",
 )  # fmt: skip
-VIEW_OPTIONS = ("statuses", "max_body", "blocking", "run_before_request")
+VIEW_OPTIONS = (
+    "statuses", "max_body", "blocking", "run_before_request", "emit_cache_control",
+    "request_directives", "cdn_timeout",
+)  # fmt: skip
+
+_ASKED_IN_THE_REQUEST = (
+    "a public answer is given before anything of the app runs, and {} is called in the request; "
+    "leave out one of them"
+)
+_LIFETIME = (
+    "without timeout the response's own Cache-Control alone decides how long it lives; "
+    "write timeout=60 beside it, or let the view say it"
+)
+# What makes no sense beside what, and why; names alone mean that anything was given.
+_SENSELESS = (
+    ("public=True", "scope", _ASKED_IN_THE_REQUEST.format("scope")),
+    ("public=True", "key", _ASKED_IN_THE_REQUEST.format("key")),
+    ("public=True", "unless", _ASKED_IN_THE_REQUEST.format("unless")),
+    (
+        "public=True",
+        "emit_cache_control",
+        "public answers always say how long they live; leave out emit_cache_control",
+    ),
+    (
+        "public=True",
+        "run_before_request=False",
+        "a public view is rendered with all the hooks of its app, since none run when its answer "
+        "is given; leave out run_before_request",
+    ),
+    (
+        "public=False",
+        "cdn_timeout",
+        "a CDN must not keep what the app's hooks may guard; write public=True if they guard "
+        "nothing, or leave out cdn_timeout",
+    ),
+    (
+        "vary='response'",
+        "scope",
+        "where the response's Vary decides, what is personal is passed on; leave out one of them",
+    ),
+    (
+        "vary='response'",
+        "query='read'",
+        "where the response's Vary decides, nobody notes what the view reads, and Vary knows no "
+        "parameters; name them, as in query=['page'], or leave out query",
+    ),
+    ("timeout=None", "refresh_margin", _LIFETIME),
+    ("timeout=None", "jitter", _LIFETIME),
+    ("timeout=None", "statuses", _LIFETIME),
+)
 
 
-def check_given(timeout: float, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a decorator was given, checked; UNSET ones are left out."""
+def check_given(
+    timeout: float | None, given: Mapping[str, Any], calls: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The options that a decorator was given, checked; UNSET ones are left out.
+
+    ``calls`` are its other options, checked already. Raises `ValueError` also for options that
+    make no sense together.
+    """
     checked = {
         name: _CHECKS[name](name, value) for name, value in given.items() if value is not UNSET
     }
     margin = checked.get("refresh_margin")
-    if margin is not None and margin >= timeout:
+    if margin is not None and timeout is not None and margin >= timeout:
         raise ValueError(
             f"refresh_margin={margin:g} must be below timeout={timeout:g}: an answer is fresh for "
             "timeout - refresh_margin; leave it out to have it chosen by the measured load time"
         )
+    _refuse_senseless({**checked, **(calls or {}), "timeout": timeout})
     return checked
 
 
-def plan(timeout: float, given: Mapping[str, Any], config: Mapping[str, Any]) -> Plan:
+def _refuse_senseless(options: Mapping[str, Any]) -> None:
+    facts = {name for name, value in options.items() if value is not None}
+    facts |= {
+        f"{name}={value!r}"
+        for name, value in options.items()
+        if value is None or isinstance(value, (bool, str))
+    }
+    for one, other, why in _SENSELESS:
+        if one in facts and other in facts:
+            raise ValueError(f"{one} and {other} make no sense together: {why}")
+    vary = options.get("vary")
+    if isinstance(vary, frozenset):
+        for text in options.get("ignore", ()):
+            if not _is_function(text) and input_name(text) in vary:
+                raise ValueError(f"{text!r} is in vary and in ignore; leave it out of one of them")
+
+
+def _rules(given: Mapping[str, Any], config: Mapping[str, Any]) -> Rules:
+    """What a view's renders see: the decorator's word, the app's additions, the presets."""
+    vary = given.get("vary", "read")
+    texts: Iterable[str] = {*given.get("ignore", ()), *config["ASWR_IGNORE"]}
+    functions = {text for text in texts if _is_function(text)}
+    ignore = frozenset(input_name(text) for text in texts if text not in functions)
+    if isinstance(vary, frozenset):
+        ignore -= vary  # the decorator knows its view better than the config
+    return Rules(
+        given.get("query", True), vary, ignore, PRESET_FUNCTIONS | functions,
+        config["ASWR_PERSONAL"],
+    )  # fmt: skip
+
+
+def plan(timeout: float | None, given: Mapping[str, Any], config: Mapping[str, Any]) -> Plan:
     """The options as they hold: what was given, else the app's config."""
 
     def value(name: str) -> Any:
         return given[name] if name in given else config[f"ASWR_{name.upper()}"]
 
     times = {name: value(name) for name in TIME_OPTIONS}
+    options = {name: value(name) for name in VIEW_OPTIONS}
     if times["wait_timeout"] is None:
         times["wait_timeout"] = config["ASWR_WAIT_TIMEOUT"] or CONFIG["ASWR_WAIT_TIMEOUT"]
     margin = times["refresh_margin"]
-    if margin is not None and margin >= timeout:
+    if margin is not None and (timeout is None or margin >= timeout):
         times["refresh_margin"] = None  # a default for longer timeouts than this one
-    return Plan(Times(timeout, **times), **{name: value(name) for name in VIEW_OPTIONS})
+    if timeout is None:  # defaults for views that have a timeout
+        times["jitter"], options["statuses"] = 0.0, {}
+    public = given.get("public", False)
+    if public:
+        options["run_before_request"] = True
+    else:
+        options["cdn_timeout"] = None
+    rules = _rules(given, config)
+    return Plan(Times(timeout, **times), **options, rules=rules, public=public)
 
 
 def read_config(app_config: Mapping[str, Any]) -> dict[str, Any]:

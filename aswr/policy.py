@@ -100,6 +100,28 @@ class Dated(Protocol):
     def passing(self) -> str: ...
 
 
+class Asking(Protocol):
+    """What a request's directives say (RFC 9111 §5.2.1); seconds, None where nothing is said."""
+
+    @property
+    def no_cache(self) -> bool: ...
+    @property
+    def max_age(self) -> float | None: ...
+    @property
+    def min_fresh(self) -> float | None: ...
+    @property
+    def max_stale(self) -> float | None: ...
+
+
+class Stored(Dated, Protocol):
+    """What a request's directives are weighed against."""
+
+    @property
+    def stored(self) -> float: ...
+    @property
+    def strict(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """The ends of an entry's three windows, in the clock's seconds."""
@@ -110,10 +132,30 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """The time options of one decorator, validated, in seconds. ``None`` means: no limit."""
+class Lifetime:
+    """What is said of one answer's lifetime, in seconds. ``None``: the decorator decides.
 
-    timeout: float
+    ``total`` replaces ``timeout``, ``stale`` and ``error`` are the windows after it (RFC 5861).
+    ``age`` is spent already (RFC 9111 §4.2.3).
+    """
+
+    total: float | None = None
+    stale: float | None = None
+    error: float | None = None
+    age: float = 0.0
+
+
+UNSAID = Lifetime()
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The time options of one decorator, validated, in seconds. ``None`` means: no limit.
+
+    Without ``timeout`` answers alone decide (RFC 9111), and what says nothing is not fresh.
+    """
+
+    timeout: float | None
     refresh_margin: float | None = None
     stale_if_error: float = 0.0
     jitter: float = 0.0
@@ -121,28 +163,41 @@ class Times:
     load_timeout: float | None = None
     wait_timeout: float = 25.0
 
+    @property
+    def retry_most(self) -> float:
+        """Seconds after which a failing load or a passing URL is tried again at the latest."""
+        return RETRY_MOST if self.timeout is None else self.timeout
+
     def margin(self, cost: float) -> float:
         """The length of the stale window, in seconds, for a load that took ``cost`` seconds."""
+        if self.timeout is None:
+            return 0.0
         if self.refresh_margin is not None:
             return self.refresh_margin
         wanted = max(AUTOMATIC_ROOM * cost, AUTOMATIC_SHARE * self.timeout)
         return min(wanted, self.timeout / 2)
 
-    def deadlines(
-        self, now: float, cost: float, draw: float, lifetime: float | None = None
-    ) -> Deadlines:
-        """When an entry stored at ``now`` ends its windows.
+    def deadlines(self, now: float, cost: float, draw: float, said: Lifetime = UNSAID) -> Deadlines:
+        """When an entry that arrived at ``now`` ends its windows.
 
-        ``draw`` in [0, 1) is the random share of ``jitter`` to take off; ``lifetime`` replaces
-        ``timeout`` (``statuses=``), the margin then shrinks in proportion.
+        ``draw`` in [0, 1) is the random share of ``jitter`` to take off. Where the answer says how
+        long it lives and not for how long it may be stale, the margin lies within its lifetime and
+        shrinks in proportion: nothing is served past an ``s-maxage`` that grants no more.
         """
-        scale = (1.0 - self.jitter * draw) * (1.0 if lifetime is None else lifetime / self.timeout)
-        stale_until = now + self.timeout * scale
-        return Deadlines(
-            fresh_until=stale_until - self.margin(cost) * scale,
-            stale_until=stale_until,
-            error_until=stale_until + self.stale_if_error,
-        )
+        total = self.timeout if said.total is None else max(0.0, said.total - said.age)
+        if total is None:
+            total = 0.0
+        if self.timeout is None or (said.total is not None and said.stale is not None):
+            fresh_until = now + total
+            stale_until = fresh_until + (said.stale or 0.0)
+        else:
+            scale = (1.0 - self.jitter * draw) * total / self.timeout
+            stale_until = now + self.timeout * scale
+            fresh_until = stale_until - self.margin(cost) * scale
+            if said.stale is not None:
+                stale_until = fresh_until + said.stale
+        kept = self.stale_if_error if said.error is None else said.error
+        return Deadlines(fresh_until, stale_until, stale_until + kept)
 
 
 def window(entry: Dated | None, now: float) -> Window:
@@ -170,6 +225,19 @@ def decide(entry: Dated | None, now: float, retry_at: float | None = None) -> De
     return TABLE[window(entry, now), trouble]
 
 
+def heed(decision: Decision, entry: Stored | None, now: float, asks: Asking) -> Decision:
+    """The verdict where the request says what it takes (RFC 9111 §5.2.1)."""
+    if entry is None or decision.verdict is Verdict.PASS:
+        return decision
+    too_old = asks.max_age is not None and now - entry.stored > asks.max_age
+    too_soon = asks.min_fresh is not None and entry.fresh_until - now < asks.min_fresh
+    if asks.no_cache or too_old or too_soon:
+        return _MISS
+    if not decision.serve and not entry.strict and asks.max_stale is not None:
+        return _STALE if now - entry.fresh_until <= asks.max_stale else decision
+    return decision
+
+
 def covers(entry: Dated | None, now: float) -> bool:
     """May ``entry`` stand in for a load that failed or outlasts the caller's patience?
 
@@ -178,7 +246,7 @@ def covers(entry: Dated | None, now: float) -> bool:
     return window(entry, now) in (Window.FRESH, Window.MARGIN, Window.ERROR)
 
 
-def backoff(failures: int, timeout: float) -> float:
+def backoff(failures: int, most: float) -> float:
     """Seconds to hold back the next try after the ``failures``-th failed load in a row."""
-    most = max(RETRY_FIRST, min(RETRY_MOST, timeout))
+    most = max(RETRY_FIRST, min(RETRY_MOST, most))
     return min(most, RETRY_FIRST * 2.0 ** min(failures - 1, 30))

@@ -1,164 +1,162 @@
 """The recorder: what a render reads beyond its key, where, and what it is shown instead.
 
-A render gets a request of its own in which nothing of anybody's is present. Reading something that
-is absent is an input all the same ("absent is a value"), so every way to read one is noted: the
-environ, the request's attributes that Werkzeug copies from it, the session, ``g``, external URLs.
+A render gets a request of its own in which nothing personal of anybody's is present. Reading
+something that is absent is an input all the same ("absent is a value"), so every way to read one is
+noted: the environ, the request's attributes that Werkzeug copies from it, cookies, Accept headers,
+the session, ``g``, external URLs.
 
 One recorder belongs to one render; whichever thread runs the render's code may enter. Must not
 know entries, engines or loops.
 """
 
+import inspect
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from flask import Flask, Request
-from flask.ctx import AppContext, RequestContext, _AppCtxGlobals
-from flask.sessions import SessionMixin
+from flask.ctx import AppContext, RequestContext
+from flask.globals import _cv_app
+from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import EnvironHeaders
-from werkzeug.routing import MapAdapter
+from werkzeug.sansio.request import Request as SansRequest
+from werkzeug.utils import cached_property
+from werkzeug.wrappers import Request as PlainRequest
 
-# Always in the key, or the same for everybody.
-KEYED = frozenset(
-    {
-        "REQUEST_METHOD",
-        "SCRIPT_NAME",
-        "PATH_INFO",
-        "QUERY_STRING",
-        "REQUEST_URI",
-        "RAW_URI",
-        "SERVER_PROTOCOL",
-    }
+from .inputs import Inputs, Kind, Rules, describe
+from .keys import canonical_query
+from .recorded import (
+    RecordedEnviron,
+    RecordedHeaders,
+    RecordedNames,
+    is_dunder,
+    named_like,
+    names_of,
+    per_class,
+    raw,
+    recorded_accept,
+    recorded_dict,
+    recorded_g_class,
 )
-# Absent in every render and not recorded: they change what is sent, not what the answer is
-# (conditions, ranges), or only label the request (tracing).
-BLANK = frozenset(
-    f"HTTP_{name.upper().replace('-', '_')}"
-    for name in (
-        "If-Match",
-        "If-None-Match",
-        "If-Modified-Since",
-        "If-Unmodified-Since",
-        "If-Range",
-        "Range",
-        "Traceparent",
-        "Tracestate",
-        "Baggage",
-        "B3",
-        "X-B3-TraceId",
-        "X-B3-SpanId",
-        "X-B3-ParentSpanId",
-        "X-B3-Sampled",
-        "X-B3-Flags",
-        "X-Request-Id",
-        "X-Correlation-Id",
-        "X-Amzn-Trace-Id",
-        "X-Cloud-Trace-Context",
-        "Sentry-Trace",
-        "Uber-Trace-Id",
-    )
+
+# What Werkzeug's own constructor and Flask's binding of the URL map look at, for any request.
+_OF_CONSTRUCTION = frozenset(
+    {"scheme", "host", "remote address", "query", "header Connection", "header Upgrade"}
 )
-_BODY = frozenset(
-    {
-        "CONTENT_TYPE",
-        "CONTENT_LENGTH",
-        "HTTP_CONTENT_TYPE",
-        "HTTP_CONTENT_LENGTH",
-        "HTTP_TRANSFER_ENCODING",
-        "wsgi.input",
-        "wsgi.input_terminated",
-    }
+_CONSTRUCTORS = frozenset(
+    {"werkzeug.wrappers.request:Request.__init__", "flask.app:Flask.create_url_adapter"}
 )
-_NAMED = {
-    "HTTP_HOST": "host",
-    "SERVER_NAME": "host",
-    "SERVER_PORT": "host",
-    "wsgi.url_scheme": "scheme",
-    "HTTP_COOKIE": "cookies",
-    "REMOTE_ADDR": "remote address",
-    "REMOTE_PORT": "remote address",
+# What a read of everything reads, by the first word.
+_WHOLE = {
+    "all": ("environ",),
+    "header": ("all headers", "environ"),
+    "best": ("all headers", "environ"),
+    "cookie": ("cookies", "all headers", "environ"),
+    "cookies": ("all headers", "environ"),
+    "query": ("query", "environ"),
+    **dict.fromkeys(("host", "body"), ("all headers", "environ")),
+    **dict.fromkeys(("scheme", "remote", "environ"), ("environ",)),
 }
-ALL = "all headers"  # reading all of them is every other read too
-EVERY_NAME = "*"  # of g: who lists it has looked for every name
-_MACHINERY = frozenset(
-    {
-        "wsgi.version",
-        "wsgi.errors",
-        "wsgi.multithread",
-        "wsgi.multiprocess",
-        "wsgi.run_once",
-        "wsgi.file_wrapper",
-        "werkzeug.request",
-        "werkzeug.debug.preserve_context",
-    }
-)
-# What Werkzeug's own constructor and Flask's binding of the URL map look at.
-_OF_CONSTRUCTION = frozenset({"scheme", "host", "remote address"})
 _LIBRARIES = frozenset(
-    {"aswr", "werkzeug", "flask", "jinja2", "asgiref", "contextlib", "functools", "copy"}
+    """
+    aswr werkzeug flask jinja2 markupsafe itsdangerous blinker asgiref
+    collections contextlib copy functools inspect json
+    """.split()
 )
-
-
-def _per_class(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return cache(make)
-
-
-def input_of(name: str) -> str:
-    """What reading an environ key means, in the words of the log; empty for the key's own."""
-    if name in KEYED or name in BLANK:
-        return ""
-    if name in _NAMED:
-        return _NAMED[name]
-    if name in _BODY:
-        return "body"
-    if name.startswith("HTTP_"):
-        return f"header {name[5:].replace('_', '-').title()}"
-    return "" if name in _MACHINERY else f"environ {name}"
 
 
 class Recorder:
-    """What one render read, each with its place: inputs, and names that it found absent in ``g``.
+    """What one render read, each input with its place (``file:line``).
 
-    ``on_read`` is called, while the render goes on, for each input that nobody can share.
+    ``on_read`` is called, while the render goes on, for each input when it is first read. Where a
+    scope stands for the person, `scoped`, only learned inputs count.
     """
 
-    def __init__(self, on_read: Callable[[str], None]) -> None:
+    def __init__(
+        self, rules: Rules, on_read: Callable[[str, Kind], None], *, scoped: bool = False
+    ) -> None:
+        self.rules = rules
+        self.scoped = scoped
         self.reads: dict[str, str] = {}
-        self.absent_g: dict[str, str] = {}
         self._on_read = on_read
         self._armed = False
-        self._ignored: frozenset[str] = frozenset()
-
-    def arm_for_construction(self) -> None:
-        """Reads count but for those that making any request takes."""
-        self._armed, self._ignored = True, _OF_CONSTRUCTION
+        self._constructing = False
 
     def arm(self) -> None:
         """From now on reads count."""
-        self._armed, self._ignored = True, frozenset()
+        self._armed = True
 
     def disarm(self) -> None:
         """Reads no longer count: teardown is not the view."""
         self._armed = False
 
-    def note(self, what: str) -> None:
-        """The render reads an input."""
-        known = what in self.reads or ALL in self.reads or what in self._ignored
-        if self._armed and what and not known:
-            self.reads[what] = place_of(sys._getframe(1))
-            self._on_read(what)
+    @contextmanager
+    def constructing(self) -> Iterator[None]:
+        """Within, what making any request takes does not count."""
+        self._constructing = True
+        try:
+            yield
+        finally:
+            self._constructing = False
 
-    def note_g(self, name: str) -> None:
-        """The render looks for a name in ``g`` that nobody has set in it."""
-        if self._armed and not name.startswith("__"):
-            self.absent_g.setdefault(name, place_of(sys._getframe(1)))
+    def __deepcopy__(self, memo: Any) -> "Recorder":
+        return self  # a copy of what it records is read in the same render
+
+    def note(self, name: str) -> None:
+        """The render reads an input."""
+        if not self._armed or not name or self._known(name):
+            return
+        kind = self.rules.kind(name)
+        if self.scoped and kind is not Kind.LEARNED:
+            for part in self._learned_parts(name):
+                self.note(part)
+            return
+        frame = sys._getframe(1)
+        if self._constructing and name in _OF_CONSTRUCTION and is_below(frame, _CONSTRUCTORS):
+            return
+        if not self.rules.records(name) or is_below(frame, self.rules.functions):
+            return
+        self.reads[name] = place_of(frame)
+        self._on_read(name, kind)
+
+    def _known(self, name: str) -> bool:
+        if name in self.reads:
+            return True
+        word, _, rest = name.partition(" ")
+        if word == "best" and f"header {rest.partition(' ')[0]}" in self.reads:
+            return True
+        if word.startswith("g."):
+            return "g.*" in self.reads
+        return any(whole in self.reads for whole in _WHOLE.get(word, ()))
+
+    def _learned_parts(self, name: str) -> tuple[str, ...]:
+        """What is learned of an input that is for the scope as a whole."""
+        if name == "environ":
+            return "all headers", "host", "scheme", "query"
+        if name == "cookies":
+            return tuple(f"cookie {cookie}" for cookie in sorted(self.rules.chosen_cookies))
+        return ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The inputs that were read, sorted."""
+        return tuple(sorted(self.reads))
 
     @property
     def detail(self) -> str:
         """What was read, for the log and for ``Cache-Status``."""
-        return f"reads {', '.join(self.reads)}" if self.reads else ""
+        return describe(self.reads)
+
+
+def is_below(frame: FrameType | None, functions: frozenset[str]) -> bool:
+    """Is one of these functions, each ``module:qualname``, running around a frame?"""
+    while frame is not None:
+        if f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}" in functions:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def place_of(frame: FrameType | None) -> str:
@@ -176,147 +174,142 @@ def _line_of(frame: FrameType) -> int:
     return template.get_corresponding_lineno(frame.f_lineno) if template else frame.f_lineno
 
 
-class RecordedEnviron(dict[str, Any]):
-    """A WSGI environ every reader of which is noted; iterating reads everything."""
+# The request.
 
-    recorder: Recorder
-
-    def __getitem__(self, key: str) -> Any:
-        self.recorder.note(input_of(key))
-        return super().__getitem__(key)
-
-    def __contains__(self, key: object) -> bool:
-        self.recorder.note(input_of(str(key)))
-        return super().__contains__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.recorder.note(input_of(key))
-        return super().get(key, default)
-
-    def pop(self, key: str, *default: Any) -> Any:
-        self.recorder.note(input_of(key))
-        return super().pop(key, *default)
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        self.recorder.note(input_of(key))
-        return super().setdefault(key, default)
-
-    def _all(self) -> None:
-        self.recorder.note(ALL)
-
-    def __iter__(self) -> Iterator[str]:
-        self._all()
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        self._all()
-        return super().__len__()
-
-    def __eq__(self, other: object) -> bool:
-        self._all()
-        return bool(super().__eq__(other))
-
-    def __ne__(self, other: object) -> bool:
-        self._all()
-        return bool(super().__ne__(other))
-
-    __hash__ = None
-
-    def __or__(self, other: Any) -> Any:
-        self._all()
-        return super().__or__(other)
-
-    def __ror__(self, other: Any) -> Any:
-        self._all()
-        return super().__ror__(other)
-
-    def __reversed__(self) -> Iterator[str]:
-        self._all()
-        return super().__reversed__()
-
-    def __repr__(self) -> str:
-        self._all()
-        return super().__repr__()
-
-    def keys(self) -> Any:
-        self._all()
-        return super().keys()
-
-    def values(self) -> Any:
-        self._all()
-        return super().values()
-
-    def items(self) -> Any:
-        self._all()
-        return super().items()
-
-    def copy(self) -> dict[str, Any]:
-        self._all()
-        return super().copy()
-
-    def popitem(self) -> tuple[str, Any]:
-        self._all()
-        return super().popitem()
-
-
-class RecordedHeaders(EnvironHeaders):
-    """Request headers whose look-up of one name, as a list, reads only that one."""
-
-    def getlist(self, key: str, type: Any = None, as_bytes: bool = False) -> list[Any]:
-        """The values of one header; none or one, as WSGI joins them."""
-        value = self.get(key, None, type=type) if type else self.get(key)
-        return [] if value is None else [value]
-
-    def get_all(self, name: str) -> list[Any]:
-        return self.getlist(name)
-
-
-def _recorded_attribute(name: str, what: str) -> property:
-    slot = f"_aswr_{name}"
-
-    def read(self: Any) -> Any:
-        if recorder := self.__dict__.get("_aswr_recorder"):
-            recorder.note(what)
-        return self.__dict__[slot]
-
-    def write(self: Any, value: Any) -> None:
-        self.__dict__[slot] = value
-
-    return property(read, write)
-
-
+# Attributes that Werkzeug's constructor and Flask copy from the environ.
+_COPIED = {
+    "remote_addr": "remote address",
+    "scheme": "scheme",
+    "server": "host",
+    "host": "host",
+    "query_string": "query",
+}
+_ACCEPTS = {
+    "accept_mimetypes": "Accept",
+    "accept_charsets": "Accept-Charset",
+    "accept_encodings": "Accept-Encoding",
+    "accept_languages": "Accept-Language",
+}
 # Attributes that Werkzeug itself looks for before it sets them.
 _PROBED = frozenset({"_parsed_content_type", "_cached_data"})
 
 
-def _absent_attribute(self: Any, name: str) -> Any:
-    """An attribute that nobody set in the render: a hook may have set it for the caller."""
-    recorder = self.__dict__.get("_aswr_recorder")
-    if recorder is not None and name not in _PROBED and not name.startswith("__"):
-        recorder.note(f"request.{name}")
-    raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+def _static(cls: type[Any], name: str) -> Any:
+    """What a class has by a name, unbound; None if nothing."""
+    return inspect.getattr_static(cls, name, None)
 
 
-@_per_class
-def recorded_request_class(base: type[Request]) -> type[Request]:
-    """The app's request class, with what Werkzeug copies at construction turned into reads."""
-    return type(
-        base.__name__,
-        (base,),
-        {
-            "__module__": base.__module__,
-            "__qualname__": base.__qualname__,
-            "remote_addr": _recorded_attribute("remote_addr", "remote address"),
-            "scheme": _recorded_attribute("scheme", "scheme"),
-            "server": _recorded_attribute("server", "host"),
-            "host": _recorded_attribute("host", "host"),
-            "__getattr__": _absent_attribute,
-        },
-    )
+def _copied(base: type[Request], name: str, what: str) -> property:
+    """An attribute whose reading is noted, kept as the app's class keeps it."""
+    inner = _static(base, name)
+
+    def read(self: Any) -> Any:
+        self._aswr_recorder.note(what)
+        if hasattr(type(inner), "__get__"):
+            return inner.__get__(self, type(self))
+        if name in self.__dict__:
+            return self.__dict__[name]
+        raise AttributeError(name)
+
+    def write(self: Any, value: Any) -> None:
+        if hasattr(type(inner), "__set__"):
+            inner.__set__(self, value)
+        else:
+            self.__dict__[name] = value
+
+    return property(read, write)
 
 
-@_per_class
-def _recorded_adapter_class(base: type[MapAdapter]) -> type[MapAdapter]:
+def _defaulted(name: str, default: Any) -> property:
+    """An attribute of the app's class: a hook may have set the caller's another."""
+
+    def read(self: Any) -> Any:
+        if name not in self.__dict__:
+            self._aswr_recorder.note(f"request.{name}")
+        return self.__dict__.get(name, default)
+
+    return property(read, lambda self, value: self.__dict__.update({name: value}))
+
+
+def _defaults(base: type[Request]) -> dict[str, Any]:
+    """The plain attributes that an app's request class has and Flask's has not."""
+    own = [cls for cls in base.__mro__ if cls not in Request.__mro__]
+    found = {name: value for cls in reversed(own) for name, value in vars(cls).items()}
+    return {
+        name: value
+        for name, value in found.items()
+        if not is_dunder(name)
+        and not hasattr(Request, name)
+        and not hasattr(type(value), "__get__")
+    }
+
+
+def _write_headers(self: Any, value: Any) -> None:
+    if type(value) is EnvironHeaders and isinstance(value.environ, RecordedEnviron):
+        value = RecordedHeaders(value.environ)
+    self.__dict__["headers"] = value
+
+
+def _plain_twin(request: Any) -> PlainRequest:
+    """A plain request that says the same; what is read of it is not noted."""
+    plain = PlainRequest(raw(request.environ), populate_request=False)
+    plain.query_string = request.__dict__.get("query_string", plain.query_string)
+    plain.dict_storage_class = request.dict_storage_class
+    plain.parameter_storage_class = request.parameter_storage_class
+    return plain
+
+
+def _parsed(name: str) -> cached_property[Any]:
+    """What Werkzeug parses of one header or of the query, in its recorded form."""
+    werkzeugs = vars(SansRequest)[name].fget
+
+    def read(self: Any) -> Any:
+        recorder = self._aswr_recorder
+        if name == "args":
+            if recorder.rules.query != "read":
+                return werkzeugs(self)
+            return recorded_dict(_plain_twin(self).args, recorder, "query", "query")
+        if type(self.headers) is not RecordedHeaders:  # the app's own
+            return werkzeugs(self)
+        plain = getattr(_plain_twin(self), name)
+        if name == "cookies":
+            return recorded_dict(plain, recorder, "cookie", "cookies")
+        return recorded_accept(plain, recorder, _ACCEPTS[name])
+
+    return cached_property(read, name)
+
+
+@per_class
+def recorded_request_class(base: Any) -> Any:
+    """The app's request class, with what does not read the environ each time turned into reads."""
+
+    def construct(self: Any, environ: RecordedEnviron, *args: Any, **kwargs: Any) -> None:
+        self.__dict__["_aswr_recorder"] = environ.recorder
+        base.__init__(self, environ, *args, **kwargs)
+
+    def absent(self: Any, name: str) -> Any:
+        # Nobody set it in the render: a hook may have set it for the caller.
+        recorder = self.__dict__.get("_aswr_recorder")
+        if recorder is not None and name not in _PROBED and not is_dunder(name):
+            recorder.note(f"request.{name}")
+        if hasattr(base, "__getattr__"):
+            return base.__getattr__(self, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    body: dict[str, Any] = {"__init__": construct, "__getattr__": absent}
+    body |= {name: _defaulted(name, default) for name, default in _defaults(base).items()}
+    body |= {name: _copied(base, name, what) for name, what in _COPIED.items()}
+    if _static(base, "headers") is None:
+        body["headers"] = property(lambda self: self.__dict__["headers"], _write_headers)
+    for name in ("args", "cookies", *_ACCEPTS):
+        source = "query_string" if name == "args" else "headers"
+        if _static(base, name) is vars(SansRequest)[name] and _static(base, source) is None:
+            body[name] = _parsed(name)
+    return named_like(base, body)
+
+
+@per_class
+def _recorded_adapter_class(base: Any) -> Any:
     def build(self: Any, *args: Any, **kwargs: Any) -> str:
         url: str = base.build(self, *args, **kwargs)
         if not url.startswith("/") or url.startswith("//"):
@@ -324,119 +317,126 @@ def _recorded_adapter_class(base: type[MapAdapter]) -> type[MapAdapter]:
             self._aswr_recorder.note("scheme")
         return url
 
-    return type(base.__name__, (base,), {"build": build})
+    def make_redirect_url(self: Any, *args: Any, **kwargs: Any) -> str:
+        for name in ("host", "scheme", "query"):
+            self._aswr_recorder.note(name)
+        url: str = base.make_redirect_url(self, *args, **kwargs)
+        return url
+
+    return named_like(base, {"build": build, "make_redirect_url": make_redirect_url})
 
 
-# The names in g, without the recorded ``__dict__`` of a render's.
-_names_of_g: Callable[[Any], dict[str, Any]] = _AppCtxGlobals.__dict__["__dict__"].__get__
+# The session.
 
 
-@_per_class
-def _recorded_g_class(base: type[_AppCtxGlobals]) -> type[_AppCtxGlobals]:
-    class RecordedG(base):  # type: ignore[misc, valid-type]
-        """``g`` in a render: looking for a name that nobody set is noted."""
+class RecordedSession(NullSession):
+    """An empty session: reading it reads its cookie, changing it is for one person alone.
 
-        # A slot, so that a view that lists g does not see it.
-        __slots__ = ("_aswr_recorder",)
+    Flask marks it accessed when anything resolves ``flask.session``, and saves no null session.
+    """
 
-        @property
-        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-            self._aswr_recorder.note_g(EVERY_NAME)
-            return _names_of_g(self)
-
-        def _look(self, name: str) -> dict[str, Any]:
-            names = _names_of_g(self)
-            if name not in names and not hasattr(base, name):
-                self._aswr_recorder.note_g(name)
-            return names
-
-        def __getattr__(self, name: str) -> Any:
-            try:
-                return self._look(name)[name]
-            except KeyError:
-                raise AttributeError(name) from None
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            _names_of_g(self)[name] = value
-
-        def __delattr__(self, name: str) -> None:
-            try:
-                del self._look(name)[name]
-            except KeyError:
-                raise AttributeError(name) from None
-
-        def get(self, name: str, default: Any = None) -> Any:
-            return self._look(name).get(name, default)
-
-        def pop(self, name: str, *default: Any) -> Any:
-            return self._look(name).pop(name, *default)
-
-        def setdefault(self, name: str, default: Any = None) -> Any:
-            return self._look(name).setdefault(name, default)
-
-        def __contains__(self, item: str) -> bool:
-            return item in self._look(item)
-
-        def __iter__(self) -> Iterator[str]:
-            return iter(self.__dict__)
-
-    return RecordedG
-
-
-class RecordedSession(dict[str, Any], SessionMixin):
-    """An empty session; Flask marks it accessed when anything resolves ``flask.session``."""
-
-    modified = False
+    __setitem__: Any = SecureCookieSession.__setitem__
+    __delitem__: Any = SecureCookieSession.__delitem__
+    clear: Any = SecureCookieSession.clear
+    pop: Any = SecureCookieSession.pop
+    popitem: Any = SecureCookieSession.popitem
+    setdefault: Any = SecureCookieSession.setdefault
+    update: Any = SecureCookieSession.update
 
     def __init__(self, recorder: Recorder, cookie: str) -> None:
-        super().__init__()
         self._recorder = recorder
-        self._what = f"cookie {cookie}"
+        self._name = f"cookie {cookie}"
+        self._accessed = self._modified = False
+        super().__init__()
 
     @property
     def accessed(self) -> bool:
-        return self._what in self._recorder.reads
+        return self._accessed
 
     @accessed.setter
     def accessed(self, value: bool) -> None:
+        self._accessed = value
         if value:
-            self._recorder.note(self._what)
+            self._recorder.note(self._name)
+
+    @property
+    def modified(self) -> bool:
+        return self._modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
+        if value:
+            self._recorder.note("writes session")
+
+
+class RecordedContext(RequestContext):
+    """A request context on a recorded environ; copies of it are recorded too."""
+
+    def __init__(self, app: Flask, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        recorder = environ.recorder  # type: ignore[attr-defined]
+        with recorder.constructing():
+            super().__init__(app, environ, *args, **kwargs)
+        adapter = self.url_adapter
+        if adapter is not None:
+            adapter.__class__ = _recorded_adapter_class(type(adapter))
+            adapter._aswr_recorder = recorder  # type: ignore[attr-defined]
 
 
 def recorded_context(app: Flask, environ: dict[str, Any], recorder: Recorder) -> RequestContext:
-    """A request context for a render; its push runs no ``open_session``."""
-    recorded = RecordedEnviron(environ)
-    recorded.recorder = recorder
-    recorder.arm_for_construction()  # a request class of the app's own may look at headers
-    request = recorded_request_class(app.request_class)(recorded)
-    recorder.disarm()
-    request.json_module = app.json
-    request.headers = RecordedHeaders(recorded)
-    request.__dict__["_aswr_recorder"] = recorder
-    session = RecordedSession(recorder, app.config["SESSION_COOKIE_NAME"])
-    context = RequestContext(app, recorded, request=request, session=session)
-    adapter = context.url_adapter
-    if adapter is not None:
-        adapter.__class__ = _recorded_adapter_class(type(adapter))
-        adapter._aswr_recorder = recorder  # type: ignore[attr-defined]
-    return context
+    """A request context for a render; its recorder is not armed when it is returned.
+
+    Where a scope stands for the person, Flask opens the real session on push; else there is an
+    empty one, and no ``open_session`` runs.
+    """
+    recorded = RecordedEnviron(environ, recorder)
+    session = None
+    if not recorder.scoped:
+        session = RecordedSession(recorder, app.session_interface.get_cookie_name(app))
+    recorder.arm()  # a request class of the app's own may look at headers
+    try:
+        with recorder.constructing():
+            request = recorded_request_class(app.request_class)(recorded)
+        request.json_module = app.json
+        return RecordedContext(app, recorded, request=request, session=session)
+    finally:
+        recorder.disarm()
 
 
-def record_g(app_context: AppContext, recorder: Recorder) -> None:
-    """Put a recorded ``g`` in place of a pushed app context's, with what is in it already."""
-    plain = app_context.g
-    recorded = _recorded_g_class(type(plain))()
-    object.__setattr__(recorded, "_aswr_recorder", recorder)
-    _names_of_g(recorded).update(_names_of_g(plain))
-    app_context.g = recorded
+def writes_session(context: RequestContext) -> bool:
+    """Has the session of a context been changed? Not a read."""
+    return bool(getattr(context._session, "modified", False))
+
+
+# ``g``.
+
+
+def record_g(app_context: AppContext, recorder: Recorder, shown: Mapping[str, Any]) -> None:
+    """Record the ``g`` of a pushed app context; what is in it already is the render's own.
+
+    `shown` are names of the caller's that the render may see; reading one is an input.
+    """
+    g: Any = app_context.g
+    names = RecordedNames(names_of(g), recorder, shown)
+    object.__setattr__(g, "__class__", recorded_g_class(type(g)))  # setting any other way names it
+    object.__setattr__(g, "__dict__", names)
 
 
 def recorder_of(g: Any) -> Recorder | None:
     """The recorder of the render whose ``g`` this is; None in an ordinary request."""
-    return g._aswr_recorder if hasattr(type(g), "_aswr_recorder") else None
+    names = names_of(g)
+    recorder = names.recorder if isinstance(names, RecordedNames) else None
+    return recorder if isinstance(recorder, Recorder) else None
 
 
-def set_in(g: object, names: Any) -> bool:
-    """Has anybody set one of these names in ``g``? Not a read."""
-    found = _names_of_g(g)
-    return any(name in found or (name == EVERY_NAME and found) for name in names)
+def inputs_of(context: RequestContext, rules: Rules) -> Inputs:
+    """What the request of a context brings, a render's too; not a read of anything."""
+    request = context.request
+    environ = request.environ
+    names = names_of(_cv_app.get().g)
+    if isinstance(names, RecordedNames):
+        names = names.plain()
+    query = ""
+    if rules.query == "read":
+        query = canonical_query(dict.get(environ, "QUERY_STRING", "").encode("latin-1"))
+    return Inputs(environ, names, vars(request), rules, query)

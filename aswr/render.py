@@ -17,39 +17,47 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
 from flask.ctx import RequestContext
 from flask.globals import _cv_app
-from flask.signals import got_request_exception
+from flask.signals import got_request_exception, request_finished, request_started
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.utils import host_is_trusted
 
 from . import http
-from .codec import Answer
+from .codec import Answer, Entry
+from .emission import Emission
 from .errors import LoadError, as_exception
 from .flight import Fate, Flight, Loaded
-from .recorder import Recorder, record_g, recorded_context
-from .keys import ViewKey
+from .freshness import said
+from .inputs import Inputs, Kind, describe, explained, names_of_vary
+from .keys import VariantKey, ViewKey
 from .options import Plan, Tags, tag_tuple
+from .recorder import Recorder, record_g, recorded_context, writes_session
 from .runtime import thread_sensitive
 
 log = logging.getLogger("aswr.render")
 
+Fields = list[tuple[str, str]]
+
 MOST_TOPICS = 32  # log lines of one view: what it reads may be for the visitor to choose
+MOST_PLACES = 256
+WRITES = "writes session"
 STREAM_LIMIT = 5.0  # seconds a streamed body may take before its URL passes
 
 
 class Notes:
-    """What the log has been told of one view: each thing once."""
+    """What the log has been told of one view: each thing once. Any thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._told: set[str] = set()
-        self.g_places: dict[str, str] = {}  # where renders looked for names in g
+        self._places: dict[str, str] = {}
+        self._never: dict[str, str] = {}  # what keeps everybody from sharing, and why
 
     def first(self, topic: str) -> bool:
         """Is this the first time that the topic comes up?"""
@@ -58,32 +66,69 @@ class Notes:
         self._told.add(topic)
         return True
 
-    def reads(self, what: str, where: str) -> None:
-        """The view reads something of the caller's."""
-        self._not_cached(
-            what,
-            f"it reads {what} at {where}, which is one caller's own. If it need not, take the read "
-            "out; if it must, take the decorator off",
+    def read_at(self, name: str, place: str) -> None:
+        """A render reads an input, there."""
+        if len(self._places) < MOST_PLACES:
+            self._places.setdefault(name, place)
+
+    def passes(self, names: Iterable[str], kind: Callable[[str], Kind]) -> None:
+        """Requests pass because of these inputs."""
+        for name in names:
+            if not self.first(name):
+                continue
+            cause = self.cause(name, kind(name))
+            if kind(name) is Kind.NEVER or name.startswith("g."):
+                self._never[name] = cause
+            extra = {"aswr_view": self._name, "aswr_input": name}
+            log.warning("%s", cause, extra=extra)
+
+    def cause(self, name: str, kind: Kind) -> str:
+        """Why an input keeps requests from sharing an answer, where it is read, and the cures."""
+        place = self._places.get(name, "an unknown place")
+        if name.startswith("writes "):
+            return (
+                f"aswr does not cache {self._name}: it {name} at {place}, which is done for each "
+                "caller anew. Take the write out, or the decorator off"
+            )
+        if kind is Kind.NEVER:
+            return (
+                f"aswr does not cache {self._name}: it reads {name} at {place}, which every "
+                f"request has. If the answer does not depend on it, write ignore=[{_spec(name)!r}]; "
+                "if it does, let scope= or key= stand for it, or take the decorator off"
+            )
+        if name.startswith("g."):
+            return (
+                f"aswr does not cache {self._name} for requests with {name}: it reads it at "
+                f"{place}, and a before_request hook leaves an object there. If the hook may run "
+                "in renders, write run_before_request=True; else let scope= or key= stand for it, "
+                "or take the decorator off"
+            )
+        return (
+            f"aswr does not cache {self._name} for requests with {name}: it reads it at {place}, "
+            "and it is one caller's own; requests without it share an answer. If the answer does "
+            f"not depend on it, write ignore=[{_spec(name)!r}]; if few values of it matter, name "
+            f"it in vary= or let key= stand for them; for an answer per person there is scope="
         )
 
-    def reads_g(self, names: Iterable[str]) -> None:
-        """The view reads what a hook of the caller's request left in ``g``."""
-        for name in names:
-            self._not_cached(
-                f"g.{name}",
-                f"it reads g.{name} at {self.g_places.get(name)}, which a before_request hook made "
-                "for one caller. If the hook looks at nothing of the caller's, write "
-                "cacher(..., run_before_request=True); else take the read out or the decorator off",
-            )
+    def never(self, detail: str) -> str:
+        """The text for a pass that is not the caller's own doing; empty where it is."""
+        return next((text for name, text in self._never.items() if name in detail), "")
 
     def answers(self, reason: str) -> None:
         """The view's answer says that it must not be stored."""
-        self._not_cached(reason, f"its answer says so ({reason})")
+        if self.first(reason):
+            extra = {"aswr_view": self._name, "aswr_input": reason}
+            log.warning(
+                "aswr does not cache %s: its answer says so (%s)", self._name, reason, extra=extra
+            )
 
-    def _not_cached(self, what: str, why: str) -> None:
-        if self.first(what):
-            extra = {"aswr_view": self._name, "aswr_input": what}
-            log.warning("aswr does not cache %s: %s", self._name, why, extra=extra)
+
+def _spec(name: str) -> str:
+    """How an option names an input."""
+    if name == "remote address":
+        return "remote_addr"
+    kind, _, rest = name.partition(" ")
+    return {"header": rest, "cookie": f"cookie:{rest}", "cookies": "Cookie"}.get(kind, name)
 
 
 class StreamTooLong(Exception):
@@ -94,7 +139,9 @@ class StreamTooLong(Exception):
 class Target:
     """What a render runs: a view or the compute function that stands in for it.
 
-    ``args`` is None where routing gives the arguments.
+    ``args`` is None where routing gives the arguments. ``whole``: of a public view, what Flask
+    calls where that is more than ``view`` itself, whose wrapper then finds what to run in
+    `Flight.body`.
     """
 
     name: str
@@ -106,6 +153,8 @@ class Target:
     notes: Notes
     args: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
     instance: Callable[[], Any] | None = None  # makes the `self` of a class-based view
+    view: object = None
+    whole: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +214,42 @@ def environ_of(key: ViewKey, base: BaseUrl) -> dict[str, Any]:
 
 
 class Rendering:
-    """One render, through its phases."""
+    """One render, through its phases.
+
+    ``inputs`` is what the load's caller brings besides the key; ``scoped``: the render sees all of
+    it. ``prior`` is the entry to be renewed, if the view may answer that it is (304);
+    `repeat` tells that it was gone by then. ``still`` gives the entry that is stored now.
+    """
 
     def __init__(
-        self, app: Flask, key: ViewKey, base: BaseUrl, target: Target, flight: Flight
+        self,
+        app: Flask,
+        key: ViewKey,
+        base: BaseUrl,
+        target: Target,
+        flight: Flight,
+        inputs: Inputs,
+        *,
+        scoped: bool = False,
+        prior: Entry | None = None,
+        still: Callable[[], Entry | None] = lambda: None,
     ) -> None:
         self._app = app
         self._key = key
         self._base = base
         self._target = target
         self._flight = flight
+        self._inputs = inputs
+        self._scoped = scoped
+        self._prior = prior
+        self._still = still
         self._context: RequestContext | None = None
         self._value: Any = None
         self._error: Exception | None = None
         self._call: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
-        self.recorder = Recorder(self._personal)
+        self._rules = target.plan.rules
+        self.repeat = False
+        self.recorder = Recorder(self._rules, self._read, scoped=scoped)
 
     def on_thread(self) -> Loaded:
         """All three phases, on the calling executor thread."""
@@ -215,29 +285,47 @@ class Rendering:
                 self._error = as_exception(self._target.name, error)
         return context.run(self._close)
 
-    def _personal(self, what: str) -> None:
-        self._flight.release(self.recorder.detail)
-        self._target.notes.reads(what, self.recorder.reads[what])
+    def _read(self, name: str, kind: Kind) -> None:
+        self._target.notes.read_at(name, self.recorder.reads[name])
+        if kind is Kind.NEVER:
+            self._target.notes.passes([name], self._rules.kind)
+            self._flight.release(describe([name]))
+        else:
+            self._flight.note_read(name)
 
     # open
 
     def _open(self) -> None:
-        environ = environ_of(self._key, self._base)
-        self._context = recorded_context(self._app, environ, self.recorder)
+        context = recorded_context(self._app, self._environ(), self.recorder)
+        self._context = context
         self.recorder.arm()  # Flask's push matches the URL, with the app's own converters
         try:
-            self._context.push()
-            record_g(_cv_app.get(), self.recorder)
+            context.push()
+            record_g(_cv_app.get(), self.recorder, self._inputs.simple_g())
             self._value = self._preprocess()
             self._call = self._arguments()
         except BaseException as error:
             self._error = as_exception(self._target.name, error)
+
+    def _environ(self) -> dict[str, Any]:
+        key = self._key
+        if self._rules.query == "read":
+            key = key._replace(query=self._inputs.query)
+        environ = environ_of(key, self._base)
+        if self._scoped:
+            environ = {**self._inputs.person(), **environ}
+        environ.update(self._inputs.visible())
+        if self._prior is not None:
+            environ.update(Emission.validators(self._prior.value))
+        return environ
 
     def _preprocess(self) -> Any:
         """URL value preprocessors; with ``run_before_request`` all that Flask does first."""
         app, request = self._app, self._request
         if request.routing_exception is not None and self._target.args is None:
             app.raise_routing_exception(request)
+        if self._target.plan.public:
+            request_started.send(app, _async_wrapper=app.ensure_sync)
         if self._target.plan.run_before_request:
             return app.preprocess_request()
         for name in (None, *reversed(request.blueprints)):
@@ -247,7 +335,9 @@ class Rendering:
 
     def _arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         args, kwargs = self._target.args or ((), self._request.view_args or {})
-        if self._target.instance is not None:
+        if self._target.whole is not None:
+            self._flight.body = (self._target.view, self._target.function)
+        elif self._target.instance is not None:
             args = (self._target.instance(), *args)
         return args, kwargs
 
@@ -255,6 +345,10 @@ class Rendering:
     def _request(self) -> Any:
         assert self._context is not None
         return self._context.request
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        return self._target.whole or self._target.function
 
     # run
 
@@ -265,7 +359,7 @@ class Rendering:
     def _run_sync(self) -> None:
         args, kwargs = self._call
         try:
-            self._value = self._target.function(*args, **kwargs)
+            self._value = self._function(*args, **kwargs)
             refuse_awaitable(self._target.name, self._value)
         except BaseException as error:
             self._error = as_exception(self._target.name, error)
@@ -274,7 +368,7 @@ class Rendering:
         args, kwargs = self._call
         try:
             async with thread_sensitive():
-                return await self._target.function(*args, **kwargs)
+                return await self._function(*args, **kwargs)
         except (Exception, asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
@@ -301,10 +395,15 @@ class Rendering:
             value = self._app.handle_user_exception(self._error)
         if isinstance(value, HTTPException):
             value = value.get_response()  # make_response would run it as WSGI: reads everything
-        response = self._app.make_response(value)
+        app = self._app
+        response = app.make_response(value)
         assert self._context is not None
+        if self._target.plan.public:
+            response = app.process_response(response)
+            request_finished.send(app, _async_wrapper=app.ensure_sync, response=response)
+            return response
         for function in self._context._after_request_functions:  # this answer's own
-            response = self._app.ensure_sync(function)(response)
+            response = app.ensure_sync(function)(response)
         return response
 
     def _judge(self, response: Response) -> Loaded:
@@ -312,52 +411,88 @@ class Rendering:
         try:
             body = freeze(response, self._target.plan.max_body, self._flight)
         except StreamTooLong as error:
-            return self._passing(str(error))
-        fields = http.without_ours(list(response.headers))
-        answer = Answer(response.status_code, tuple(fields), body)
-        plan = self._target.plan
-        private = http.forbids_storing(fields)
-        fate, detail = self._fate(response, private, len(body))
+            return Loaded(None, Fate.PASS, detail=str(error))
+        fields, status, forwarded = list(response.headers), response.status_code, 0
+        if status == 304 and self._prior is not None:
+            now = self._still()
+            self.repeat = now is None or now.value is not self._prior.value
+            forwarded, status, body = 304, self._prior.value.status, self._prior.value.body
+            fields = Emission.renewed(self._prior.value, fields)
+        never = self.never
+        if self._scoped and self._context is not None and writes_session(self._context):
+            never = [WRITES]
+        if never:
+            return Loaded(None, Fate.PASS, detail=describe(never))
+        return replace(self._ruling(response, status, fields, body), status=forwarded)
+
+    def _ruling(self, response: Response, status: int, fields: Fields, body: bytes) -> Loaded:
+        """What becomes of an answer, by its status and by what it says (RFC 9111 §3)."""
+        target, flight = self._target, self._flight
+        now = flight.clock()
+        says = said(status, fields, now)
+        emission = Emission(target.plan, says, status, scoped=self._scoped)
+        fate, detail = self._fate(emission, status, len(body))
         tags: tuple[str, ...] = ()
         if fate is Fate.STORE:
-            given = self._target.tags
+            given = target.tags
             tags = tag_tuple(given(response)) if callable(given) else given
-            if self._target.store_if is not None and not self._target.store_if(response):
+            tags = (*tags, *(group for group in says.groups if group not in tags))
+            if target.store_if is not None and not target.store_if(response):
                 fate, detail = Fate.KEEP, "store_if"
-        if self.recorder.reads:
-            return self._passing(self.recorder.detail)
+        names = self._names(says.vary)
+        cost = max(0.0, now - flight.began)
+        age = says.age + (cost if http.lines(fields, "age") else 0.0)  # RFC 9111 §4.2.3
+        ends = target.plan.times.deadlines(now, cost, flight.draw, emission.lifetime(age))
+        fields = http.without_ours(fields)
+        if fate is Fate.STORE:
+            fields, ours = emission.dress(fields, body, now - age, ends, self._known(names))
+        else:
+            ours = ()
+        answer = Answer(status, tuple(fields), body, ours)
         return Loaded(
-            answer, fate, size_of(answer), tags, self._absent_g,
-            plan.statuses.get(answer.status), detail, bool(private),
+            answer, fate, size_of(answer), tags, names, ends, now - age,
+            emission.strict, detail, alone=bool(emission.alone),
         )  # fmt: skip
 
-    def _fate(self, response: Response, private: str, length: int) -> tuple[Fate, str]:
-        if private:
-            self._target.notes.answers(private)
-        if response.status_code >= 500:
-            return Fate.FAILED, f"status {response.status_code}"
-        if private:
-            return Fate.ONE, private
-        if not http.storable(response.status_code, self._target.plan.statuses):
-            return Fate.DROP, f"status {response.status_code}"
+    def _fate(self, emission: Emission, status: int, length: int) -> tuple[Fate, str]:
+        if emission.alone:
+            self._target.notes.answers(emission.alone)
+        if status >= 500:
+            return Fate.FAILED, f"status {status}"
+        if emission.alone:
+            return Fate.ONE, emission.alone
+        if emission.unfit:
+            return Fate.DROP, emission.unfit
         if length > self._target.plan.max_body:
             return Fate.DROP, "body over max_body"
         return Fate.STORE, ""
 
-    def _passing(self, detail: str) -> Loaded:
-        return Loaded(None, Fate.PASS, detail=detail)
-
     @property
-    def _absent_g(self) -> tuple[str, ...]:
-        self._target.notes.g_places.update(self.recorder.absent_g)
-        return tuple(sorted(self.recorder.absent_g))
+    def never(self) -> list[str]:
+        """What it read, or did, that makes its answer nobody else's."""
+        return [name for name in self.recorder.names if self._rules.kind(name) is Kind.NEVER]
+
+    def _names(self, vary: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """What the answer depends on: what was read, and what its ``Vary`` says besides."""
+        names = set(self.recorder.names)
+        if self._rules.vary == "response":
+            names |= {"host", "scheme", *names_of_vary(vary)}
+        elif self._rules.vary == "read":
+            names.update(names_of_vary([field for field in vary if not explained(field, names)]))
+        return tuple(sorted(names))
+
+    def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """What its URL is known to read, by now."""
+        key = self._flight.key
+        known = key.names if isinstance(key, VariantKey) else ()
+        return tuple(sorted({*known, *names}))
 
     def _raised(self, error: Exception) -> Loaded:
-        if self.recorder.reads:  # it was shown less than its caller has: let it see everything
-            return self._passing(self.recorder.detail)
+        if never := self.never:  # it was shown less than its caller has: let it see everything
+            return Loaded(error, Fate.PASS, detail=describe(never), failed=True)
         if not self._flight.attended:
             tell_monitors(self._app, error)
-        return Loaded(error, Fate.FAILED, reads=self._absent_g)
+        return Loaded(error, Fate.FAILED, names=self._names())
 
     def _tear_down(self, error: BaseException | None) -> None:
         assert self._context is not None

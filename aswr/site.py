@@ -8,23 +8,27 @@ for the mark by which a wrapper is found.
 import asyncio
 import random
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from aiocache.base import BaseCache
 from flask import Flask
+from flask.ctx import RequestContext
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
 from .engine import Engine
 from .flight import Load
-from .keys import ViewKey, split_path
+from .inputs import Inputs, Rules, nobody
+from .keys import VariantKey, ViewKey, base_of, canonical_query, split_path
 from .options import Plan, plan
 from .render import BaseUrl, environ_of
 from .runtime import Runtime
 from .store import Store
 
 MARK = "__aswr_view__"
+PASSING_URLS = 3  # that everybody must pass; then the view passes at every URL
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
 
@@ -32,7 +36,7 @@ class Decorated(Protocol):
     """What a decorator must give a site: its name, its options, how to load a URL of its own."""
 
     name: str
-    timeout: float
+    timeout: float | None
     given: Mapping[str, Any]
     wrapper: Callable[..., Any]
 
@@ -44,7 +48,13 @@ class Decorated(Protocol):
         key: ViewKey,
         function: Callable[..., Any],
         compute_func: Callable[..., Any] | None,
+        inputs: Inputs,
     ) -> Load: ...
+
+    @property
+    def asks(self) -> bool: ...  # is there a `key=` to be called in a request?
+
+    def extra(self, scope: Any = None) -> Hashable: ...
 
 
 class Site:
@@ -66,12 +76,15 @@ class Site:
         self.enabled: bool = config["ASWR_ENABLED"]
         self.by_host = app.url_map.host_matching or app.subdomain_matching
         namespace = config["ASWR_NAMESPACE"] or app.name
-        self.store = Store(namespace, clock, config["ASWR_MAX_BYTES"], cache)
+        self.store = Store(
+            namespace, clock, config["ASWR_MAX_BYTES"], cache, config["ASWR_MAX_VARIANTS"]
+        )
         self.engine = Engine(
             app.name, self.store, runtime, clock=clock, random=random.random,
             max_waiters=config["ASWR_MAX_WAITERS"],
         )  # fmt: skip
         self._plans: weakref.WeakKeyDictionary[Any, Plan] = weakref.WeakKeyDictionary()
+        self._passing: dict[str, dict[ViewKey, tuple[float, str]]] = {}
 
     @property
     def app(self) -> Flask:
@@ -89,6 +102,7 @@ class Site:
         """In a forked child: start empty."""
         self.store.forget()
         self.engine.forget()
+        self._passing = {}
 
     def purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
         """Purge at once, and clean up where a loop runs or a backend holds entries.
@@ -124,32 +138,99 @@ class Site:
         """Where renders pretend to be."""
         return BaseUrl.of(self.app, self.config["ASWR_BASE_URL"])
 
-    def plain_key(self, path: str) -> ViewKey:
-        """The key of a plain request for ``path``, which may have a query.
+    def plain_key(self, path: str) -> Hashable:
+        """Where the answer to a plain request for ``path`` lies, which may have a query.
 
         Raises `ValueError`, with the cure, where no cached view answers GET there.
         """
-        return self._resolve(path)[0]
+        return self.engine.find(self.load_of(path))[0].key
 
     def load_of(self, path: str, compute_func: Callable[..., Any] | None = None) -> Load:
         """The load of a plain request for ``path``; raises as `plain_key`."""
         key, view, function = self._resolve(path)
-        return view.load_url(self, key, function, compute_func)
+        inputs = nobody((), (), self.plan_of(view).rules, split_path(path)[1] or "")
+        assert inputs is not None  # only values can contradict each other
+        return view.load_url(self, key, function, compute_func, inputs)
 
     def used_variants(
         self, path: str, plain: Load, compute_func: Callable[..., Any] | None = None
     ) -> list[Load]:
-        """The loads of the path's other queries that were read since they were stored."""
+        """The loads of the path's other variants that were read since they were stored.
+
+        Of every query, where ``path`` has none. Not of those that load with their caller only.
+        """
         bare, query = split_path(path)
-        if query is not None or not isinstance(plain.key, ViewKey):
-            return []
+        assert isinstance(plain.base, ViewKey)
         _, view, function = self._resolve(path)
-        loads = []
+        rules, loads = self.plan_of(view).rules, []
+        here = self.engine.find(plain)[0].key
         for key in self.store.variants(bare):
-            same = key._replace(query=plain.key.query) == plain.key
-            if same and key != plain.key and self.store.used(key):
-                loads.append(view.load_url(self, key, function, compute_func))
+            url = base_of(key)
+            assert isinstance(url, ViewKey)
+            same = url._replace(query=plain.base.query, extra=()) == plain.base._replace(extra=())
+            if not same or key == here or not self.store.used(key) or _is_scoped(url):
+                continue
+            if query is not None and url.query != plain.base.query:
+                continue
+            variant = isinstance(key, VariantKey)
+            entry = self.store.glance(key)
+            if entry is None or entry.names or entry.passing:
+                continue
+            names, values = (key.names, key.values) if isinstance(key, VariantKey) else ((), ())
+            if (inputs := nobody(names, values, rules)) is not None:
+                load = view.load_url(self, url, function, compute_func, inputs)
+                loads.append(load if not variant else replace(load, key=key))
         return loads
+
+    def purge_names(self, path: str) -> tuple[str, str | None]:
+        """The path, and the query as it stands in keys, of what a purge names; None: every query.
+
+        A view that does not have the whole query in its key is purged by what it has.
+        """
+        bare, query = split_path(path)
+        if not query:
+            return bare, query
+        try:
+            return bare, self._route(path)[1].query
+        except ValueError:
+            return bare, query
+
+    def purge_soon(self, purge: Callable[[Engine], Callable[[], Any]]) -> None:
+        """Purge at once; the clean-up runs by itself where a loop runs. Any thread, never waits."""
+        clean = purge(self.engine)
+        running = self._running()
+        if running is not None and not self.engine.closed:
+            running.submit(clean, "aswr purge")
+
+    def knows(self, path: str) -> bool:
+        """Is anything stored or loading under a path?"""
+        if self.store.shared or self.store.variants(path):
+            return True
+        bases = [flight.load.base for flight in list(self.engine.flights.values())]
+        return any(isinstance(base, ViewKey) and base.path == path for base in bases)
+
+    # Views that pass as a whole.
+
+    def note_passing(self, view: str, key: ViewKey, detail: str, until: float) -> None:
+        """Everybody passes at this URL, because of what the view reads. Any thread."""
+        urls = self._passing.setdefault(view, {})
+        if len(urls) < PASSING_URLS:
+            urls[key] = (until, detail)
+
+    def passing_view(self, view: str) -> str | None:
+        """Why a view passes as a whole; None where it does not, or is to be tried again."""
+        urls = self._passing.get(view) if self._passing else None
+        if urls is None or len(urls) < PASSING_URLS:
+            return None
+        until, detail = min(urls.values())
+        if self.engine.clock() < until:
+            return detail
+        self._passing.pop(view, None)
+        return None
+
+    def forgive(self) -> None:
+        """Try every view again."""
+        self._passing = {}
 
     def paths_of(self, view: Decorated, view_args: Mapping[str, Any]) -> list[str]:
         """The paths under which routing reaches a view with these arguments.
@@ -175,6 +256,13 @@ class Site:
 
     def _resolve(self, path: str) -> tuple[ViewKey, Decorated, Callable[..., Any]]:
         """The key, the cached view and Flask's view function of a plain request for a path."""
+        context, key, view, function = self._route(path)
+        if view.asks:
+            with context:
+                key = key._replace(extra=view.extra())
+        return key, view, function
+
+    def _route(self, path: str) -> tuple[RequestContext, ViewKey, Decorated, Callable[..., Any]]:
         bare, query = split_path(path)
         app, base = self.app, self.base
         host = base.host if self.by_host else ""
@@ -194,7 +282,20 @@ class Site:
                 "decorators between them"
             )
         name = view.key_name(getattr(function, "view_class", None))
-        return key._replace(view=name), view, function
+        kept = query_of(self.plan_of(view).rules, (query or "").encode())
+        return context, key._replace(view=name, query=kept), view, function
+
+
+def query_of(rules: Rules, query_string: bytes) -> str:
+    """A URL's query as it stands in the key: all of it, what ``query=[...]`` names, or nothing."""
+    if rules.query == "read":
+        return ""
+    return canonical_query(query_string, None if rules.query is True else rules.query)
+
+
+def _is_scoped(key: ViewKey) -> bool:
+    """Is it one person's? Such entries load only with a caller."""
+    return isinstance(key.extra, tuple) and any(part[0] == "scope" for part in key.extra)
 
 
 def _no_path(app: str, view: Decorated, view_args: Mapping[str, Any], takes: set[str]) -> str:

@@ -1,12 +1,13 @@
 """Where entries live: bounded memory in front, an aiocache backend behind where one is given.
 
-Owns the memory, the purge stamps, the index from paths to keys, and the backend client. Any thread
-may `peek` and `purge`; everything else runs on the loop. The only module (with `memory`) that
+Owns the memory, the purge stamps, the indexes from paths and URLs to keys, and the backend client.
+Any thread may `peek` and `purge`; everything else runs on the loop. The only module (with `memory`) that
 speaks to aiocache: bytes in, bytes out, and whatever goes wrong there reads as absent and is
 counted. Must not know Flask.
 """
 
 import asyncio
+import collections
 import copy
 import itertools
 import logging
@@ -24,7 +25,7 @@ from msgspec.structs import replace
 
 from . import codec
 from .codec import Entry
-from .keys import ViewKey, digest
+from .keys import VariantKey, ViewKey, base_of, digest
 from .memory import MemoryCache
 
 log = logging.getLogger("aswr.store")
@@ -108,9 +109,37 @@ class Stamps:
 
 def names_of(key: Hashable) -> tuple[Hashable, ...]:
     """The names under which a key can be purged: its path, its URL; a call's own key."""
-    if isinstance(key, ViewKey):
-        return (key.path, (key.path, key.query))
-    return (key,)
+    url = base_of(key)
+    if isinstance(url, ViewKey):
+        return (url.path, (url.path, url.query))
+    return (url,)
+
+
+def _query_of(key: ViewKey | VariantKey) -> str:
+    return key.base.query if type(key) is VariantKey else key.query  # type: ignore[union-attr]
+
+
+class Variants:
+    """The variants of one URL that are stored, and which others were asked for once.
+
+    A client may send any header value, so their number is bounded: past the bound a new variant is
+    stored when it is asked for a second time, and the least used makes room. Loop only.
+    """
+
+    __slots__ = ("_once", "keys")
+
+    def __init__(self, most: int) -> None:
+        self.keys: set[VariantKey] = set()
+        self._once: collections.deque[int] = collections.deque(maxlen=most)
+
+    def again(self, key: VariantKey) -> bool:
+        """Was it asked for before, of late?"""
+        mark = hash(key)
+        if mark in self._once:
+            self._once.remove(mark)
+            return True
+        self._once.append(mark)
+        return False
 
 
 class Store:
@@ -125,12 +154,14 @@ class Store:
         clock: Callable[[], float],
         max_bytes: int,
         backend: BaseCache | Callable[[], BaseCache] | None = None,
+        max_variants: int = 64,
     ) -> None:
         self.namespace = namespace
         self.stamps = Stamps(clock)
         self.errors = 0
         self._clock = clock
         self._max_bytes = max_bytes
+        self._max_variants = max_variants
         self._given = backend
         self._backend: BaseCache | None = None
         self._reachable = True
@@ -140,7 +171,8 @@ class Store:
         """Start empty: in a forked child the parent may have been in the midst of a change."""
         self.stamps.forget()
         self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
-        self._paths: dict[str, set[ViewKey]] = {}
+        self._paths: dict[str, set[ViewKey | VariantKey]] = {}
+        self._urls: dict[ViewKey, Variants] = {}
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._backend = None
 
@@ -167,22 +199,53 @@ class Store:
         old: Any = self.memory.glance(key)
         if old is not None and old.born > entry.born:
             return False
-        size = entry.size + (INDEX_BYTES if isinstance(key, ViewKey) else 0)
+        url = base_of(key)
+        size = entry.size + (INDEX_BYTES if isinstance(url, ViewKey) else 0)
+        if old is None and type(key) is VariantKey and not self._has_room(key):
+            return False
         if not self.memory.put(key, entry, size):
             self._unindex(key)  # what it would have replaced is gone too
             return False
-        if isinstance(key, ViewKey):
-            self._paths.setdefault(key.path, set()).add(key)
+        if isinstance(url, ViewKey):
+            self._paths.setdefault(url.path, set()).add(key)  # type: ignore[arg-type]
+        if type(key) is VariantKey:
+            self._urls.setdefault(key.base, Variants(self._max_variants)).keys.add(key)
         return True
+
+    def _has_room(self, key: VariantKey) -> bool:
+        """Is there room for one more variant of its URL, or was room made?"""
+        variants = self._urls.get(key.base)
+        if variants is None or len(variants.keys) < self._max_variants:
+            return True
+        now = self._clock()
+        worth = {known: self._worth(known, now) for known in variants.keys}
+        least = min(worth, key=worth.__getitem__)
+        if worth[least][0] and not variants.again(key):  # all of them may still be served
+            return False
+        self.discard(least)
+        self._urls.setdefault(key.base, variants)
+        return True
+
+    def _worth(self, key: VariantKey, now: float) -> tuple[bool, int, float]:
+        """Ended before live, seldom used before often used, of equals the newest first."""
+        entry = self.glance(key)
+        if entry is None:
+            return (False, 0, 0.0)
+        return (now < entry.error_until, self.memory.frequency(key), -entry.stored)
 
     def discard(self, key: Hashable) -> None:
         self.memory.discard(key)
         self._unindex(key)
 
-    def variants(self, path: str, query: str | None = None) -> list[ViewKey]:
+    def variants(self, path: str, query: str | None = None) -> list[ViewKey | VariantKey]:
         """The keys stored under a path, of every query or of the one given."""
         keys = tuple(self._paths.get(path, ()))  # a copy: the loop may change it meanwhile
-        return [key for key in keys if query is None or key.query == query]
+        return [key for key in keys if query is None or _query_of(key) == query]
+
+    def keys_of(self, url: Hashable) -> list[Hashable]:
+        """The keys stored for one URL: its own, and its variants'."""
+        known = self._urls.get(url) if isinstance(url, ViewKey) else None
+        return [url, *(known.keys if known is not None else ())]
 
     def used(self, key: Hashable) -> bool:
         """Was the entry read since it was last published?"""
@@ -200,10 +263,17 @@ class Store:
             self.sweep(key, number)
 
     def _unindex(self, key: Hashable) -> None:
-        if isinstance(key, ViewKey) and (keys := self._paths.get(key.path)) is not None:
+        url = base_of(key)
+        if not isinstance(url, ViewKey):
+            return
+        if (keys := self._paths.get(url.path)) is not None:
             keys.discard(key)
             if not keys:
-                del self._paths[key.path]
+                del self._paths[url.path]
+        if key is not url and (variants := self._urls.get(url)) is not None:
+            variants.keys.discard(key)
+            if not variants.keys:
+                del self._urls[url]
 
     # The backend. Every failure is a miss and a count; a change of state is one log line.
 
@@ -247,6 +317,25 @@ class Store:
             held: Any = self.memory.glance(key)
             if ttl >= 0.001 and (held is None or held.born <= entry.born):
                 await self._ask(lambda cache: cache.set(name, data, ttl=ttl, timeout=BACKEND_LIMIT))
+
+    async def save_note(self, url: Hashable, entry: Entry) -> None:
+        """Give the backend what a URL is known to read, for as long as one of its variants.
+
+        Together with what the backend knows already: other processes learn, too.
+        """
+        note = self.glance(url)
+        if note is None or not note.names:
+            return
+        held = await self.fetch(url, note.born)
+        names = {*note.names, *(held.names if held is not None else ())}
+        until = max(entry.error_until, held.error_until if held is not None else -math.inf)
+        await self.save(
+            url,
+            replace(
+                note, names=tuple(sorted(names)), stored=entry.stored, fresh_until=entry.stored,
+                stale_until=entry.stored, error_until=until,
+            ),
+        )  # fmt: skip
 
     async def remove(self, keys: Iterable[Hashable]) -> None:
         for key in keys:

@@ -78,13 +78,17 @@ class Verbs(ABC):
 
         Takes effect at once, for loads in flight too: nothing older is served after it returned.
         """
-        bare, query = split_path(path)
-        self._purge(lambda engine: engine.purge_path(bare, query), "ainvalidate(...)")
+        self._purge(self._purge_of(path), "ainvalidate(...)")
 
     async def ainvalidate(self, path: str) -> None:
         """As `invalidate`, for async code."""
-        bare, query = split_path(path)
-        await self._apurge(lambda engine: engine.purge_path(bare, query))
+        await self._apurge(self._purge_of(path))
+
+    def _purge_of(self, path: str) -> Callable[[Engine], Callable[[], Any]]:
+        split_path(path)  # a bad path is an error where the cache is switched off, too
+        site = self._for_verb()
+        bare, query = split_path(path) if site is None else site.purge_names(path)
+        return lambda engine: engine.purge_path(bare, query)
 
     def invalidate_tags(self, *tags: str) -> None:
         """Purge every entry that bears one of the tags; at once, for loads in flight too."""
@@ -98,11 +102,17 @@ class Verbs(ABC):
 
     def clear(self) -> None:
         """Purge everything of the app; at once, for loads in flight too."""
-        self._purge(lambda engine: engine.purge_all(), "aclear()")
+        self._purge(self._clear, "aclear()")
 
     async def aclear(self) -> None:
         """As `clear`, for async code."""
-        await self._apurge(lambda engine: engine.purge_all())
+        await self._apurge(self._clear)
+
+    def _clear(self, engine: Engine) -> Callable[[], Any]:
+        site = self._for_verb()
+        if site is not None:
+            site.forgive()
+        return engine.purge_all()
 
     def _purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
         site = self._for_verb()

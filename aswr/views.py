@@ -9,7 +9,7 @@ import contextvars
 import copy
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -23,32 +23,60 @@ from flask.views import View
 from werkzeug.datastructures import Headers
 
 from . import http
+from .answers import respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
 from .codec import Answer, Entry
-from .errors import LoadError
-from .flight import Flight, How, Load, Result
-from .recorder import recorder_of, set_in
-from .keys import Unkeyable, ViewKey, canonical, canonical_query
-from .options import Tags
-from .policy import Verdict
+from .emission import Emission
+from .errors import LoadError, UnkeyedInput
+from .flight import Fate, Flight, How, Load, Loaded, Result, current_flight
+from .freshness import Asks, asks
+from .inputs import Inputs, vary_fields
+from .keys import Unkeyable, VariantKey, ViewKey, canonical
+from .options import Plan, Tags
+from .policy import Decision, Verdict, heed
+from .recorder import inputs_of, recorder_of
 from .render import Notes, Rendering, Target, tell_monitors
 from .runtime import Runtime, thread_sensitive
-from .site import MARK, Site
+from .site import MARK, Site, query_of
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Run the view as Flask would, in the caller's request; ``detail`` says why."""
+    """Run the view as Flask would, in the caller's request.
+
+    ``detail`` and ``fwd`` say why in ``Cache-Status``; ``names`` are the inputs that the URL is
+    known to read; ``body``: a render calls, and this is what it wants run.
+    """
 
     detail: str = ""
+    fwd: str = "bypass"
+    names: tuple[str, ...] = ()
+    body: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A miss: the load to wait for, and the reason in RFC 9211's words."""
+    """A miss: the load to wait for, and the reason in RFC 9211's words.
+
+    ``force``: the request does not take what is stored.
+    """
 
     load: Load
     fwd: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request for the view: its key, what it brings besides, how the view is called."""
+
+    site: Site
+    plan: Plan
+    context: RequestContext
+    key: ViewKey
+    scoped: bool
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class CachedView:
@@ -60,12 +88,14 @@ class CachedView:
         *,
         name: str,
         site: Callable[[RequestContext], Site],
-        timeout: float,
+        timeout: float | None,
         given: Mapping[str, Any],
         compute_func: Callable[..., Any] | None,
         tags: Tags,
         unless: Callable[[], Any] | None,
         store_if: Callable[[Response], bool] | None,
+        key: Callable[[], Any] | None = None,
+        scope: Callable[[], Any] | None = None,
     ) -> None:
         self.view = view
         self.name = name
@@ -76,6 +106,8 @@ class CachedView:
         self._tags = tags
         self._unless = unless
         self._store_if = store_if
+        self._key_of = key
+        self._scope = scope
         self._notes = Notes(name)
         self.is_async = is_async(view)
         self.wrapper = self._wrap()
@@ -101,14 +133,17 @@ class CachedView:
         """The answer for a caller on a thread without a running loop."""
         context = _cv_request.get(None)
         if context is None:
-            return self._run_sync(None, args, kwargs)
+            return self._run_sync(None, self._body, args, kwargs)
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
             twin = f"await asyncio.to_thread({self.name.rpartition('.')[2]}, ...)"
-            result = self._site(context).engine.fetch(step.load, twin)
+            engine = self._site(context).engine
+            result = engine.fetch(step.load, twin, force=step.force)
             step = self._finish(context, step, result)
         if type(step) is Pass:
-            value = self._run_sync(self._site(context), args, kwargs)
+            site = self._site(context)
+            self._refuse_unkeyed(site, step)
+            value = self._run_sync(site, step.body or self._body, args, kwargs)
             return self._passed(context, step, value)
         return step
 
@@ -116,13 +151,15 @@ class CachedView:
         """The answer for a caller on an event loop, his own or aswr's."""
         context = _cv_request.get(None)
         if context is None:
-            return await self._run(None, args, kwargs)
+            return await self._run(None, self._body, args, kwargs)
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
-            result = await self._site(context).engine.afetch(step.load)
+            result = await self._site(context).engine.afetch(step.load, force=step.force)
             step = self._finish(context, step, result)
         if type(step) is Pass:
-            value = await self._run(self._site(context), args, kwargs)
+            site = self._site(context)
+            self._refuse_unkeyed(site, step)
+            value = await self._run(site, step.body or self._body, args, kwargs)
             return self._passed(context, step, value)
         return step
 
@@ -131,46 +168,133 @@ class CachedView:
     def _begin(
         self, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Response | Pending | Pass:
+        flight = current_flight.get()
+        if flight is not None and flight.body is not None and flight.body[0] is self:
+            _, function = flight.body
+            flight.body = None
+            return Pass(body=function)
         site = self._site(context)
-        if not site.enabled or context.request.method not in ("GET", "HEAD"):
+        if not site.enabled:
             return Pass()
+        if context.request.method not in ("GET", "HEAD"):
+            return Pass(fwd="method")
         if self._unless is not None and self._unless():
             return Pass("unless")
-        key = self._key(site, context, args, kwargs)
-        if key is None:
+        asked = self._asked(site, context, args, kwargs)
+        if asked is None:
             return Pass("an argument cannot be keyed")
-        engine = site.engine
-        entry, now, decision = engine.judge(key)
-        if entry is not None and decision.verdict is Verdict.PASS:
-            return Pass(entry.passing)
-        if entry is not None and decision.serve:
-            if entry.reads and (disagrees := self._disagrees(entry.reads)):
-                return disagrees
-            if decision.load:
-                engine.start(self._load(site, context, key, args, kwargs))
-            return self._hit(context, entry, now, decision.load and not engine.closed)
-        engine.misses += 1
-        if engine.closed:
-            return Pass("closed")
-        fwd = "uri-miss" if entry is None or entry.passing else "stale"
-        return Pending(self._load(site, context, key, args, kwargs), fwd)
+        if (passing := site.passing_view(asked.key.view)) is not None:
+            return Pass(passing)
+        return self._decide(asked)
 
-    def _key(
+    def _asked(
         self, site: Site, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> ViewKey | None:
-        request = context.request
+    ) -> Asked | None:
+        request, plan = context.request, site.plan_of(self)
         cls = type(args[0]) if args and isinstance(args[0], View) else None
-        extra: Any = ()
+        call: Any = ()
         given = args if cls is None else args[1:]
         if not routed(request.view_args, given, kwargs) or changed(context, kwargs):
             try:
-                extra = (canonical(given), canonical(kwargs))
+                call = (canonical(given), canonical(kwargs))
             except Unkeyable:
                 return None
-        return ViewKey(
+        scope = None if self._scope is None else self._scope()
+        key = ViewKey(
             self.key_name(cls), request.root_path, request.path,
-            canonical_query(request.query_string), request.host if site.by_host else "", extra,
+            query_of(plan.rules, request.query_string), request.host if site.by_host else "",
+            call, self.extra(scope),
         )  # fmt: skip
+        return Asked(site, plan, context, key, scope is not None, args, kwargs)
+
+    @property
+    def asks(self) -> bool:
+        """Is there a `key=` to be called in a request?"""
+        return self._key_of is not None
+
+    def extra(self, scope: Any = None) -> Hashable:
+        """What ``key=`` and ``scope=`` add to a key; calls ``key=`` in the request at hand.
+
+        Raises `TypeError`, with the cure, for a value that no key can stand for.
+        """
+        if self._key_of is None and scope is None:
+            return ()
+        parts: list[Hashable] = []
+        try:
+            if self._key_of is not None:
+                parts.append(("key", canonical(self._key_of())))
+            if scope is not None:
+                parts.append(("scope", canonical(scope)))
+        except Unkeyable as error:
+            raise TypeError(
+                f"{self.name}: what key= and scope= return becomes part of a cache key, and this "
+                f"is {error}; return text, a number, or a tuple of these, such as the user's id"
+            ) from None
+        return tuple(parts)
+
+    def _decide(self, asked: Asked) -> Response | Pending | Pass:
+        engine, key, rules = asked.site.engine, asked.key, asked.plan.rules
+        entry, where, inputs = engine.store.peek(key), key, None
+        learned: tuple[str, ...] = ()
+        if entry is not None and entry.names:
+            learned = entry.names
+            inputs = inputs_of(asked.context, rules)
+            values, why = inputs.under(learned)
+            self._note_reads(learned)
+            if why:
+                self._notes.passes(inputs.carried(learned), rules.kind)
+                return Pass(why, names=learned)
+            where = VariantKey(key, learned, values)  # type: ignore[assignment]
+            entry = engine.store.peek(where)
+        now, decision = engine.judge(where, entry)
+        if entry is not None and decision.verdict is Verdict.PASS:
+            return Pass(entry.passing, names=learned)
+        wants = None
+        if asked.plan.request_directives:
+            wants = asks(asked.context.request.environ.get("HTTP_CACHE_CONTROL"))
+            decision = decision if wants is None else heed(decision, entry, now, wants)
+        if rules.vary == "response" and not _may_share(asked.context, entry, decision):
+            return Pass("sends Cookie or Authorization", names=learned)
+        if entry is not None and decision.serve:
+            if decision.load:
+                engine.start(self._load(asked, inputs))
+            return self._hit(asked.context, entry, now, decision.load and not engine.closed)
+        return self._miss(asked, entry, inputs, learned, wants)
+
+    def _miss(
+        self,
+        asked: Asked,
+        entry: Entry | None,
+        inputs: Inputs | None,
+        learned: tuple[str, ...],
+        wants: Asks | None,
+    ) -> Response | Pending | Pass:
+        engine = asked.site.engine
+        if wants is not None and wants.only_if_cached:
+            return unsatisfied(asked.context)
+        if wants is not None and wants.no_store:
+            return Pass("no-store", fwd="request", names=learned)
+        engine.misses += 1
+        if engine.closed:
+            return Pass("closed")
+        if entry is None or entry.passing:
+            fwd = "vary-miss" if learned and engine.store.keys_of(asked.key)[1:] else "uri-miss"
+            force = False
+        else:
+            force = engine.clock() < entry.fresh_until  # it is the request that will not have it
+            fwd = "request" if force else "stale"
+        return Pending(self._load(asked, inputs), fwd, force)
+
+    def _note_reads(self, names: tuple[str, ...]) -> None:
+        """In a render of another view, what this one's answer depends on is read by that one."""
+        if (recorder := recorder_of(_cv_app.get().g)) is not None:
+            for name in names:
+                recorder.note(name)
+
+    def _refuse_unkeyed(self, site: Site, step: Pass) -> None:
+        """Under ``ASWR_STRICT``, what can never be shared is an error."""
+        if site.config["ASWR_STRICT"] and (cause := self._notes.never(step.detail)):
+            raise UnkeyedInput(cause)
 
     def key_name(self, cls: type | None) -> str:
         """The view's part of a key; a method's depends on the class that it is called on."""
@@ -178,35 +302,21 @@ class CachedView:
             return self.name
         return f"{self.name}@{cls.__module__}.{cls.__qualname__}"
 
-    def _disagrees(self, reads: tuple[str, ...]) -> Pass | None:
-        """A pass where the caller's ``g`` has a name that the render found absent."""
-        g = _cv_app.get().g
-        if names := [name for name in reads if set_in(g, (name,))]:
-            self._notes.reads_g(names)
-            return Pass("reads " + ", ".join(f"g.{name}" for name in names))
-        if (recorder := recorder_of(g)) is not None:
-            for name in reads:
-                recorder.note_g(name)
-        return None
-
     # Loading.
 
-    def _load(
-        self,
-        site: Site,
-        context: RequestContext,
-        key: ViewKey,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Load:
-        target = self._target(site, None)
+    def _load(self, asked: Asked, inputs: Inputs | None) -> Load:
+        site, context, args = asked.site, asked.context, asked.args
+        target = self._target(asked.plan, None)
+        function = context.app.view_functions.get(context.request.endpoint or "")
         if args and isinstance(args[0], View):
-            function = context.app.view_functions.get(context.request.endpoint or "")
             target = replaced(target, instance=instance_maker(args[0], function))
             args = args[1:]
-        if key.args or context.request.url_rule is None:
-            target = replaced(target, args=(args, kwargs))
-        return self._load_of(site, key, target)
+        if asked.key.args or context.request.url_rule is None:
+            target = replaced(target, args=(args, asked.kwargs))
+        target = self._whole(target, function)
+        if inputs is None:
+            inputs = inputs_of(context, asked.plan.rules)
+        return self._load_of(site, asked.key, target, inputs.snapshot(), asked.scoped)
 
     def load_url(
         self,
@@ -214,35 +324,75 @@ class CachedView:
         key: ViewKey,
         function: Callable[..., Any],
         compute_func: Callable[..., Any] | None,
+        inputs: Inputs,
     ) -> Load:
         """The load of a URL on behalf of nobody, a refresh or a job.
 
         ``function`` is what Flask calls there: the wrapper, one around it, or a class's view.
         """
-        target = self._target(site, compute_func)
+        target = self._target(site.plan_of(self), compute_func)
         if "@" in key.view and compute_func is None and self._compute is None:
             target = replaced(target, instance=instance_maker(None, function))
-        return self._load_of(site, key, target)
+        return self._load_of(site, key, self._whole(target, function), inputs, False)
 
-    def _target(self, site: Site, compute_func: Callable[..., Any] | None) -> Target:
+    def _target(self, plan: Plan, compute_func: Callable[..., Any] | None) -> Target:
         compute = compute_func or self._compute
         function = self.view if compute is None else compute_body(compute)
         return Target(
-            self.name, function, is_async(compute or self.view), site.plan_of(self), self._tags,
-            self._store_if, self._notes,
+            self.name, function, is_async(compute or self.view), plan, self._tags, self._store_if,
+            self._notes,
         )  # fmt: skip
 
-    def _load_of(self, site: Site, key: ViewKey, target: Target) -> Load:
-        app, base = site.app, site.base
+    def _whole(self, target: Target, function: Callable[..., Any] | None) -> Target:
+        """Of a public view the decorators above ours are part of what is cached."""
+        if not target.plan.public or function is None or function is self.wrapper:
+            return target
+        return replaced(target, view=self, whole=function, is_async=is_async(function))
 
-        def run(flight: Flight) -> Any:
-            rendering = Rendering(app, key, base, target, flight)
-            if not target.is_async:
-                return rendering.on_thread()
-            return rendering.blocking() if target.plan.blocking else rendering.on_loop()
+    def _load_of(
+        self, site: Site, key: ViewKey, target: Target, inputs: Inputs, scoped: bool
+    ) -> Load:
+        app, base, store = site.app, site.base, site.store
+        rules = target.plan.rules
+
+        def rendering(flight: Flight, prior: Entry | None) -> Rendering:
+            return Rendering(
+                app, key, base, target, flight, inputs, scoped=scoped, prior=prior,
+                still=lambda: store.glance(flight.key),
+            )  # fmt: skip
+
+        def over(flight: Flight, rendered: Rendering, loaded: Loaded) -> Loaded:
+            if loaded.fate is Fate.PASS and rendered.never:
+                until = flight.clock() + target.plan.times.retry_most
+                site.note_passing(key.view, key, loaded.detail, until)
+            return loaded
+
+        def on_thread(flight: Flight) -> Loaded:
+            rendered = rendering(flight, _renewable(store.glance(flight.key)))
+            run = rendered.blocking if target.is_async else rendered.on_thread
+            loaded = run()
+            if rendered.repeat:
+                rendered = rendering(flight, None)
+                loaded = rendered.blocking() if target.is_async else rendered.on_thread()
+            return over(flight, rendered, loaded)
+
+        async def on_loop(flight: Flight) -> Loaded:
+            rendered = rendering(flight, _renewable(store.glance(flight.key)))
+            loaded = await rendered.on_loop()
+            if rendered.repeat:
+                rendered = rendering(flight, None)
+                loaded = await rendered.on_loop()
+            return over(flight, rendered, loaded)
+
+        def under(names: tuple[str, ...]) -> tuple[Hashable, str]:
+            values, why = inputs.under(names)
+            if why:
+                self._notes.passes(inputs.carried(names), rules.kind)
+            return VariantKey(key, names, values), why
 
         sync = not target.is_async or target.plan.blocking
-        return Load(key, self.name, target.plan.times, run, sync)
+        run = on_thread if sync else on_loop
+        return Load(key, self.name, target.plan.times, run, sync, under)
 
     # Answering.
 
@@ -256,54 +406,52 @@ class CachedView:
             if older is None:
                 raise engine.waited_out(pending.load)
             return older
+        entry = engine.store.glance(pending.load.base)
+        names = () if entry is None else entry.names
+        self._note_reads(names)
         if result.how is How.PASS:
-            return Pass(result.detail)
-        reads = result.entry.reads if result.entry is not None else result.reads
-        if reads and (disagrees := self._disagrees(reads)):
-            engine.note_pass(pending.load, disagrees.detail)
-            return disagrees
+            return Pass(result.detail, names=names)
         if result.how is How.FAILED:
             return self._failed(context, pending, result, now)
         return self._loaded(context, pending, result, now)
 
     def _older(
         self, context: RequestContext, pending: Pending, now: float, detail: str
-    ) -> Response | Pass | None:
-        """The older answer that ``stale_if_error`` covers, if the caller agrees with its render."""
-        entry = self._site(context).engine.fallback(pending.load.key)
-        if entry is None:
+    ) -> Response | None:
+        """The older answer that ``stale_if_error`` covers."""
+        engine = self._site(context).engine
+        entry = engine.fallback(pending.load)
+        if entry is None or not isinstance(entry.value, Answer):
             return None
-        if entry.reads and (disagrees := self._disagrees(entry.reads)):
-            return disagrees
-        return self._stale(context, entry, now, detail)
+        engine.hits += 1
+        engine.stale_hits += 1
+        return self._stored(context, entry, now, detail)
 
     def _failed(
         self, context: RequestContext, pending: Pending, result: Result, now: float
-    ) -> Response | Pass:
+    ) -> Response:
         if (older := self._older(context, pending, now, "stale-if-error")) is not None:
             if result.first and isinstance(result.value, BaseException):
                 tell_monitors(context.app, result.value)
             return older
         if isinstance(result.value, BaseException):
             raise result.value
-        status = http.cache_status(fwd=pending.fwd, fwd_status=result.value.status)
-        return self._response(context, result.value, status, None)
+        answer = result.value
+        return self._respond(context, answer, None, fwd=pending.fwd, fwd_status=answer.status)
 
     def _loaded(
         self, context: RequestContext, pending: Pending, result: Result, now: float
     ) -> Response:
         if result.how is How.HIT and result.entry is not None:
             return self._hit(context, result.entry, now, True)
-        status = http.cache_status(
-            fwd=pending.fwd,
-            stored=result.how is How.STORED,
-            collapsed=result.how is How.COLLAPSED,
-            detail=result.detail,
-        )
         stored = result.how in (How.STORED, How.COLLAPSED)
         entry = result.entry if stored else None
-        age = max(0, int(now - entry.stored)) if entry is not None else None
-        return self._response(context, result.value, status, age)
+        return self._respond(
+            context, result.value, None if entry is None else now - entry.stored,
+            fwd=pending.fwd, fwd_status=result.status or False,
+            stored=result.how is How.STORED, collapsed=result.how is How.COLLAPSED,
+            detail=result.detail,
+        )  # fmt: skip
 
     def _hit(
         self, context: RequestContext, entry: Entry, now: float, revalidating: bool
@@ -316,45 +464,48 @@ class CachedView:
             detail = "revalidating" if revalidating else "held-back"
         return self._stored(context, entry, now, detail)
 
-    def _stale(self, context: RequestContext, entry: Entry, now: float, detail: str) -> Response:
-        engine = self._site(context).engine
-        engine.hits += 1
-        engine.stale_hits += 1
-        return self._stored(context, entry, now, detail)
-
     def _stored(self, context: RequestContext, entry: Entry, now: float, detail: str) -> Response:
         ttl = math.floor(entry.fresh_until - now)
-        status = http.cache_status(hit=True, ttl=ttl, detail=detail)
-        response = self._response(context, entry.value, status, max(0, int(now - entry.stored)))
-        if response.status_code == 200 and ("ETag" in response.headers or response.last_modified):
-            response.make_conditional(context.request)
-        return response
+        return self._respond(
+            context, entry.value, now - entry.stored, hit=True, ttl=ttl, detail=detail
+        )
 
-    def _response(
-        self, context: RequestContext, answer: Answer, status: str, age: int | None
+    def _respond(
+        self, context: RequestContext, answer: Answer, age: float | None, **status: str | int | bool
     ) -> Response:
-        response = context.app.response_class(answer.body, status=answer.status)
-        response.headers = Headers(answer.headers)
-        response.headers.add("Cache-Status", status)
-        if age is not None:
-            response.headers["Age"] = str(age)
-        return response
+        if context.app.debug:
+            status["key"] = f"{self.name} {context.request.full_path}"
+        public = self._site(context).plan_of(self).public
+        return respond(context, answer, http.cache_status(**status), age, public=public)
 
     # Passing.
 
     def _passed(self, context: RequestContext, step: Pass, value: Any) -> Any:
         site = self._site(context)
+        if step.body is not None:
+            return value
         site.engine.passes += 1
-        if not step.detail:
+        if not step.detail and step.fwd == "bypass":
             return value
         # A copy: the view may return one object again and again.
         response = copy.copy(context.app.make_response(value))
-        response.headers = Headers(http.without_ours(list(response.headers)))
-        response.headers.add("Cache-Status", http.cache_status(fwd="bypass", detail=step.detail))
+        fields = http.without_ours(list(response.headers))
+        if site.plan_of(self).public:  # others may share the URL, and nobody this answer
+            fields = http.with_vary(fields, vary_fields(step.names, site.plan_of(self).rules))
+            if not http.lines(fields, "cache-control"):
+                fields.append(("Cache-Control", "private, no-cache"))
+        response.headers = Headers(fields)
+        status = http.cache_status(fwd=step.fwd, detail=step.detail)
+        response.headers.add("Cache-Status", status)
         return response
 
-    def _run_sync(self, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        function = self._body
+    def _run_sync(
+        self,
+        site: Site | None,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         if not is_async(function):
             return function(*args, **kwargs)
         if site is None or not site.enabled or site.engine.closed:
@@ -366,8 +517,13 @@ class CachedView:
         runtime.refuse_on_loop(f"await {self.name}(...)")
         return _outlast(runtime, self._submit(site, function, args, kwargs))
 
-    async def _run(self, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        function = self._body
+    async def _run(
+        self,
+        site: Site | None,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         if not is_async(function):
             context = contextvars.copy_context()
             call = functools.partial(context.run, function, *args, **kwargs)
@@ -393,6 +549,28 @@ class CachedView:
     @property
     def _body(self) -> Callable[..., Any]:
         return self.view if self._compute is None else compute_body(self._compute)
+
+
+def _renewable(entry: Entry | None) -> Entry | None:
+    """The entry, if its view set validators by which it can be asked whether it still holds."""
+    if entry is None or not isinstance(entry.value, Answer):
+        return None
+    return entry if Emission.validators(entry.value) else None
+
+
+def _may_share(context: RequestContext, entry: Entry | None, decision: Decision) -> bool:
+    """May a request with credentials be given a stored answer (RFC 9111 §3.5)?
+
+    Also with cookies: what a proxy-like view passes on may depend on them and not say so.
+    """
+    environ = context.request.environ
+    if "HTTP_COOKIE" not in environ and "HTTP_AUTHORIZATION" not in environ:
+        return True
+    if entry is None or not decision.serve:
+        return False
+    fields = [field for field in entry.value.headers if field[0] not in entry.value.ours]
+    said = http.directives(http.lines(fields, "cache-control"))
+    return any(name in said for name in ("public", "s-maxage", "must-revalidate"))
 
 
 async def _alone(

@@ -1,0 +1,113 @@
+"""From a stored answer to a Flask response: conditions, ranges, ``Age``, ``Cache-Status``.
+
+Any thread, in the caller's request; no I/O, no waiting. Header text of the request is looked at
+only where the request has some. Must not know entries' keys, engines or renders.
+"""
+
+from functools import partial
+from typing import Any
+
+from flask import Flask, Response
+from flask.ctx import RequestContext
+from werkzeug.datastructures import Headers
+
+from . import conditions, http
+from .codec import Answer
+
+# On responses of ours: the fields that aswr set, and that the app's hooks ran when it was made.
+_OURS, _FINAL = "_aswr_ours", "_aswr_final"
+
+Fields = list[tuple[str, str]]
+
+
+def respond(
+    context: RequestContext, answer: Answer, status: str, age: float | None, *, public: bool
+) -> Response:
+    """The response of a request: 200 or what the answer's status is, 304, 206 or 416.
+
+    ``status`` is our member of ``Cache-Status``, ``age`` in seconds. Ranges are served of public
+    answers: what is not may still be changed by a hook (RFC 9110 §13.2.2, §14.2).
+    """
+    code, fields, body = answer.status, list(answer.headers), answer.body
+    if code == 200:
+        environ = context.request.environ
+        if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
+            code, fields, body = _conditional(environ, answer)
+        if (
+            code == 200
+            and public
+            and "HTTP_RANGE" in environ
+            and environ["REQUEST_METHOD"] == "GET"
+        ):
+            code, fields, body = _ranged(environ, answer)
+    response = context.app.response_class(body, status=code)
+    response.headers = Headers(fields)
+    response.headers.add("Cache-Status", status)
+    if age is not None:
+        response.headers["Age"] = str(max(0, int(age)))
+    setattr(response, _OURS, answer.ours)
+    if public:
+        setattr(response, _FINAL, True)
+    return response
+
+
+def _conditional(environ: dict[str, Any], answer: Answer) -> tuple[int, Fields, bytes]:
+    fields = list(answer.headers)
+    etag, last_modified = _validators(fields)
+    if conditions.not_modified(
+        etag, last_modified, environ.get("HTTP_IF_NONE_MATCH"),
+        environ.get("HTTP_IF_MODIFIED_SINCE"),
+    ):  # fmt: skip
+        return 304, conditions.fields_of_304(fields), b""
+    return 200, fields, answer.body
+
+
+def _ranged(environ: dict[str, Any], answer: Answer) -> tuple[int, Fields, bytes]:
+    fields, size = list(answer.headers), len(answer.body)
+    etag, _ = _validators(fields)
+    # Of a date nobody knows here whether it is strong (RFC 9110 §8.8.2.2); ours is always a tag.
+    part = conditions.byte_range(environ["HTTP_RANGE"], environ.get("HTTP_IF_RANGE"), etag, "", size)
+    if part is None:
+        return 200, fields, answer.body
+    fields = [(name, value) for name, value in fields if name.lower() != "content-length"]
+    if isinstance(part, conditions.Unsatisfiable):
+        return 416, [*fields, ("Content-Range", f"bytes */{size}")], b""
+    where = ("Content-Range", f"bytes {part.first}-{part.last}/{size}")
+    return 206, [*fields, where], answer.body[part.first : part.last + 1]
+
+
+def _validators(fields: Fields) -> tuple[str, str]:
+    etags, dates = http.lines(fields, "etag"), http.lines(fields, "last-modified")
+    return etags[0] if etags else "", dates[0] if dates else ""
+
+
+def unsatisfied(context: RequestContext) -> Response:
+    """The answer to ``only-if-cached`` where nothing is stored: 504 (RFC 9111 §5.2.1.7)."""
+    response = context.app.response_class("", status=504)
+    status = http.cache_status(fwd="request", detail="only-if-cached")
+    response.headers.add("Cache-Status", status)
+    return response
+
+
+def keep_cookies_apart(sender: Flask, response: Response, **extra: Any) -> None:
+    """No response leaves with both a cookie and our fields: a cookie makes it one person's.
+
+    ``Vary`` stays: it is true all the same, and keeps others from sharing.
+    """
+    if "Set-Cookie" not in response.headers or "Cache-Status" not in response.headers:
+        return
+    ours = {name.lower() for name in getattr(response, _OURS, ())}
+    fields = [(n, v) for n, v in http.without_ours(list(response.headers)) if n.lower() not in ours]
+    if len(fields) != len(response.headers):
+        response.headers = type(response.headers)(fields)
+
+
+def leave_final_answers_alone(app: Flask) -> None:
+    """Let no ``after_request`` hook run twice: a public answer went through them in its render."""
+    app.process_response = partial(_process, app.process_response)  # type: ignore[method-assign]
+
+
+def _process(previous: Any, response: Response) -> Response:
+    if getattr(response, _FINAL, False):
+        return response
+    return previous(response)  # type: ignore[no-any-return]

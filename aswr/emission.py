@@ -1,0 +1,131 @@
+"""What an answer says of its own lifetime, and what we say in its place (RFC 9111 §3, §5.2).
+
+Pure: values in, values out; no async, no threads, no clock. Knows the options and header text;
+knows no framework.
+"""
+
+from collections.abc import Sequence
+
+from . import conditions, http
+from .codec import Answer
+from .freshness import IN_APP, Said, emitted, storable_status
+from .inputs import vary_fields
+from .options import Plan
+from .policy import Deadlines, Lifetime
+
+Fields = list[tuple[str, str]]
+
+
+class Emission:
+    """One answer's way out: may it be kept, for how long, and under which fields.
+
+    ``alone`` says why it may not be given to a second person, ``unfit`` why it is not stored; both
+    are empty where nothing stands against it.
+    """
+
+    def __init__(self, plan: Plan, says: Said, status: int, *, scoped: bool = False) -> None:
+        self._plan = plan
+        self._says = says
+        self._status = status
+        self._scoped = scoped
+        self.alone = "" if scoped and says.alone == PRIVATE else says.alone
+        self.unfit = self._unfit()
+        # Where the decorator gives no timeout, RFC 9111 alone decides (§4.2.4).
+        self.strict = plan.times.timeout is None and says.no_stale
+
+    def _unfit(self) -> str:
+        plan, says = self._plan, self._says
+        if not storable_status(self._status):
+            return f"status {self._status}"
+        if plan.times.timeout is not None:
+            kept = says.shared_lifetime is not None
+            usual = http.storable(self._status, plan.statuses)
+            return "" if kept or usual else f"status {self._status}"
+        validates = bool(says.etag or says.last_modified)
+        lives = (says.lifetime or 0) - says.age > 0 and not says.no_cache
+        stale = not says.no_stale and bool(says.stale or says.error)
+        explicit = says.lifetime is not None or says.no_cache
+        if lives or (explicit and (stale or validates)):
+            return ""
+        return "says no freshness" if not explicit else "is stale at once"
+
+    def lifetime(self, age: float) -> Lifetime:
+        """What the answer says of its windows, in so far as it may say so here."""
+        plan, says = self._plan, self._says
+        if plan.times.timeout is None:
+            total = 0.0 if says.no_cache else says.lifetime or 0.0
+            if self.strict:
+                return Lifetime(total, 0.0, 0.0, age)
+            error = says.error if says.shared_lifetime is None else says.error or 0.0
+            return Lifetime(total, says.stale or 0.0, error, age)
+        if says.shared_lifetime is not None:
+            return Lifetime(says.shared_lifetime, says.stale, says.error, age)
+        return Lifetime(plan.statuses.get(self._status), says.stale, says.error)
+
+    def dress(
+        self, fields: Fields, body: bytes, stored: float, ends: Deadlines, names: Sequence[str]
+    ) -> tuple[Fields, tuple[str, ...]]:
+        """The fields with which the answer leaves, and the names of those that are ours.
+
+        What the view said itself is left alone, but that a scoped answer is private.
+        """
+        plan, dressed = self._plan, list(fields)
+        ours: Fields = []
+        said_so = http.lines(fields, "cache-control") or http.lines(fields, "expires")
+        if self._scoped and said_so and not _is_private(fields):
+            dressed = [(n, v) for n, v in fields if n.lower() not in ("cache-control", "expires")]
+            said_so = []
+        if not said_so:
+            ours.append(("Cache-Control", self._cache_control(stored, ends)))
+        if self._status == 200 and not http.lines(fields, "etag"):
+            kind = b"".join(value.encode("latin-1", "replace") for value in _coding(fields))
+            etag = conditions.strong_etag(body, kind)
+            ours.append(("ETag", etag if plan.public else conditions.weak(etag)))
+        if plan.public and plan.cdn_timeout and not http.lines(fields, "cdn-cache-control"):
+            ours.append(("CDN-Cache-Control", f"max-age={int(plan.cdn_timeout)}"))
+        dressed = http.with_vary(dressed, vary_fields(names, plan.rules))
+        return [*dressed, *ours], tuple(name for name, _ in ours)
+
+    def _cache_control(self, stored: float, ends: Deadlines) -> str:
+        public = self._plan.public
+        if not public and not self._plan.emit_cache_control:
+            return IN_APP
+        return emitted(
+            public=public,
+            fresh=ends.fresh_until - stored,
+            stale=ends.stale_until - ends.fresh_until,
+            error=ends.error_until - ends.stale_until,
+        )
+
+    @staticmethod
+    def validators(answer: Answer) -> dict[str, str]:
+        """The conditions that ask the view whether its own answer still holds (RFC 9111 §4.3.1)."""
+        own = dict(_own(answer))
+        found = {name.lower(): value for name, value in own.items()}
+        asked = {
+            "HTTP_IF_NONE_MATCH": found.get("etag", ""),
+            "HTTP_IF_MODIFIED_SINCE": found.get("last-modified", ""),
+        }
+        return {name: value for name, value in asked.items() if value}
+
+    @staticmethod
+    def renewed(answer: Answer, fields: Fields) -> Fields:
+        """The view's fields of a stored answer, renewed by those of a 304 (RFC 9111 §3.2)."""
+        return conditions.renewed(_own(answer), fields)
+
+
+PRIVATE = "Cache-Control private"
+
+
+def _own(answer: Answer) -> Fields:
+    """What the view itself said."""
+    return [(name, value) for name, value in answer.headers if name not in answer.ours]
+
+
+def _is_private(fields: Fields) -> bool:
+    said = http.directives(http.lines(fields, "cache-control"))
+    return "private" in said or "no-store" in said
+
+
+def _coding(fields: Fields) -> list[str]:
+    return http.lines(fields, "content-type") + http.lines(fields, "content-encoding")
