@@ -8,7 +8,7 @@ import contextvars
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,7 +54,7 @@ class _Record:
     ticks: int = 0
     loads: int = 0
     error: str = ""
-    key: Hashable = None
+    load: Load | None = None
     looking: bool = False  # for its loads, off the loop: the next tick does not pile up
 
 
@@ -165,7 +165,7 @@ class Jobs:
         due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
         return JobInfo(
             site.name, job.path, job.interval, record.ticks, record.loads, due,
-            record.error or _passes(site, record.key),
+            record.error or _passes(site, record.load),
         )  # fmt: skip
 
     def _pairs(self, sites: Iterable[Site]) -> list[tuple[Site, Job]]:
@@ -200,7 +200,7 @@ class Jobs:
             return
         finally:
             record.looking = False
-        record.error, record.key = "", loads[0].key
+        record.error, record.load = "", loads[0]
         for load in loads:
             record.loads += site.engine.tick(load)
 
@@ -210,8 +210,8 @@ def _loads_of(site: Site, job: Job) -> list[Load]:
     return [plain, *site.used_variants(job.path, plain, job.compute_func)]
 
 
-def _passes(site: Site, key: Hashable) -> str:
-    entry = site.store.glance(key)
+def _passes(site: Site, load: Load | None) -> str:
+    entry = None if load is None else site.engine.find(load)[1]
     return f"not stored: {entry.passing}" if entry is not None and entry.passing else ""
 
 

@@ -283,7 +283,7 @@ WHOLE = frozenset(
     __iter__ __len__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __or__ __ror__ __add__ __mul__
     __rmul__ __reversed__ __repr__ __str__ __hash__ __copy__ __deepcopy__ __reduce_ex__
     keys values items lists listvalues copy deepcopy to_dict popitem popitemlist
-    count index find quality best best_match to_header
+    count index find quality best_match to_header
     """.split()
 )
 WRITERS = frozenset("__setitem__ __ior__ add setlist update clear".split())

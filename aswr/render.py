@@ -312,9 +312,9 @@ class Rendering:
         if self._rules.query == "read":
             key = key._replace(query=self._inputs.query)
         environ = environ_of(key, self._base)
-        if self._scoped:
-            environ = {**self._inputs.person(), **environ}
         environ.update(self._inputs.visible())
+        if self._scoped:
+            environ.update(self._inputs.person())
         if self._prior is not None:
             environ.update(Emission.validators(self._prior.value))
         return environ

@@ -5,10 +5,10 @@ from flask import Flask
 from werkzeug.exceptions import GatewayTimeout, HTTPException, ServiceUnavailable
 
 import aswr
-from aswr import AswrError, LoadCycle, LoadError, LoadTimeout, WaitTimeout
+from aswr import AswrError, LoadCycle, LoadError, LoadTimeout, UnkeyedInput, WaitTimeout
 
 
-@pytest.mark.parametrize("error", [LoadError, LoadCycle, LoadTimeout, WaitTimeout])
+@pytest.mark.parametrize("error", [LoadError, LoadCycle, LoadTimeout, UnkeyedInput, WaitTimeout])
 def test_one_base(error: type[Exception]) -> None:
     """Everything that aswr raises for a caller to catch is an `AswrError`, and exported."""
     assert issubclass(error, AswrError)

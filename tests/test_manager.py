@@ -195,6 +195,19 @@ class TestRegistration:
         with pytest.raises(TypeError, match="SimpleMemoryCache"):
             CacheManager(app, cache=3)
 
+    def test_a_view_of_each_app_follows_its_config(self, clock):
+        """One view ignores in each app what that app's config says."""
+        manager = CacheManager(clock=clock)
+        view = manager.cacher(timeout=20)(lambda: flask.request.headers.get("User-Agent", "none"))
+        apps = [Flask("plain"), Flask("blind")]
+        apps[1].config["ASWR_IGNORE"] = ["User-Agent"]
+        for app in apps:
+            manager.init_app(app)
+            app.add_url_rule("/x", view_func=view)
+        agent = {"User-Agent": "curl"}
+        assert [app.test_client().get("/x", headers=agent).text for app in apps] == ["curl", "none"]
+        manager.close()
+
 
 class TestVerbs:
     def test_invalidate_covers_every_query_of_a_path(self, app, manager, counted):
@@ -487,13 +500,13 @@ class TestJobs:
         assert "shorter than timeout" in caplog.text
 
     def test_a_job_whose_view_passes_says_so(self, app, manager):
-        """A job of a view that reads the session shows that nothing is stored, and why."""
+        """A job of a view that reads the address shows that nothing is stored, and why."""
         ran = threading.Semaphore(0)
 
         @app.route("/x")
         @manager.cacher(timeout=100)
         async def view():
-            flask.session.get("a")
+            _ = flask.request.remote_addr
             ran.release()
             return "x"
 
@@ -501,7 +514,7 @@ class TestJobs:
         manager.start()
         assert ran.acquire(timeout=10)
         assert manager.join(5)
-        assert manager.jobs()[0].error == "not stored: reads cookie session"
+        assert manager.jobs()[0].error == "not stored: reads remote address"
 
     def test_a_job_that_cannot_run_is_logged_once(self, app, manager, caplog):
         """Started by the first request a bad job is one log line, and no failed request."""
@@ -670,6 +683,9 @@ class TestBadInput:
             ({"timeout": 10, "jitter": 0.6}, "0 to 0.5"),
             ({"timeout": 10, "statuses": {500: 3}}, "stale_if_error"),
             ({"timeout": 10, "tags": "a"}, r"\('a',\)"),
+            ({"timeout": 10, "public": True, "scope": lambda: 1}, "public=True and scope"),
+            ({"timeout": 10, "query": "page"}, r"query=\['page'\]"),
+            ({"jitter": 0.1}, "timeout=60"),
         ],
     )
     def test_bad_options(self, manager, arguments, words):

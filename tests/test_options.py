@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aswr import CacheManager
+from aswr.inputs import PRESET_FUNCTIONS, Kind
 from aswr.options import (
     CONFIG,
     MIB,
+    TIME_OPTIONS,
     UNSET,
-    VIEW_OPTIONS,
     check_callable,
     check_given,
     check_tags,
@@ -172,16 +173,52 @@ def test_a_margin_is_below_its_timeout(margin: Any) -> None:
         ("max_body", True, TypeError, ("max_body", "an int")),
         ("blocking", 1, TypeError, ("blocking must be True or False", "1")),
         ("run_before_request", "no", TypeError, ("run_before_request", "'no'")),
+        ("public", 1, TypeError, ("public must be True or False", "1")),
+        ("emit_cache_control", None, TypeError, ("emit_cache_control", "None")),
+        ("request_directives", "yes", TypeError, ("request_directives", "'yes'")),
+        ("cdn_timeout", 0, ValueError, ("cdn_timeout must be more than zero",)),
+        ("cdn_timeout", "1h", TypeError, ("cdn_timeout", "'1h'")),
+        ("query", "page", TypeError, ("write query=['page']",)),
+        ("query", b"page", TypeError, ("write query=[b'page']",)),
+        ("query", False, TypeError, ("True (all parameters)", "'read'", "write query=[]")),
+        ("query", None, TypeError, ("None", "write query=[]")),
+        ("query", 5, TypeError, ("a list of names (str)", "5")),
+        ("query", ["page", 1], TypeError, ("a list of names (str)", "got 1 in")),
+        ("query", ["page", ""], ValueError, ("an empty name",)),
+        ("query", ["page", " "], ValueError, ("an empty name",)),
+        ("query", ["page", "sort", "page"], ValueError, ("'page' occurs twice",)),
+        ("vary", "Accept-Language", TypeError, ("write vary=['Accept-Language']",)),
+        ("vary", True, TypeError, ("a list of names (str)", "True")),
+        ("vary", ["Accept", "Accept"], ValueError, ("'Accept' occurs twice",)),
+        ("vary", [None], TypeError, ("got None in",)),
+        ("vary", ["Authorization"], ValueError, ("who is asking", "scope=")),
+        ("vary", ["x-api-key"], ValueError, ("who is asking", "scope=")),
+        ("vary", ["Accept", "Cookie"], ValueError, ("who is asking", "'cookie:theme'")),
+        ("vary", ["X-Forwarded-For"], ValueError, ("who is asking", "scope=")),
+        ("vary", ["remote_addr"], ValueError, ("'remote_addr'", "scope=")),
+        ("vary", ["If-None-Match"], ValueError, ("no cached view is shown", "leave it out")),
+        ("vary", ["Content-Type"], ValueError, ("no cached view is shown", "leave it out")),
+        ("vary", ["Accept Language"], ValueError, ("'Accept Language'",)),
+        ("vary", ["accept_language"], ValueError, ("'Accept-Language'",)),
+        ("vary", ["*"], ValueError, ("'*'",)),
+        ("vary", ["cookie:"], ValueError, ("'cookie:'",)),
+        ("ignore", "X-Foo", TypeError, ("write ignore=['X-Foo']",)),
+        ("ignore", ["X Foo"], ValueError, ("'X Foo'",)),
+        ("ignore", ["shop.auth.agent"], ValueError, ("is no function", "'module:function'")),
+        ("ignore", ["shop.auth:"], ValueError, ("is no function", "'module:function'")),
+        ("ignore", [":agent"], ValueError, ("is no function",)),
+        ("ignore", ["shop.auth:agent()"], ValueError, ("is no function",)),
+        ("ignore", ["shop..auth:agent"], ValueError, ("is no function",)),
     ],
 )
 def test_bad_options(name: str, value: Any, error: type[Exception], words: tuple[str, ...]) -> None:
     """A bad option is refused when decorating, and its name and value are in the text."""
     refused(lambda: CacheManager().cacher(60, **{name: value}), error, name, *words)
-    if name not in VIEW_OPTIONS:
+    if name in TIME_OPTIONS:
         refused(lambda: CacheManager().memoize(60, **{name: value}), error, name, *words)
 
 
-@pytest.mark.parametrize("timeout", [0, -5, "60", None, True, math.inf])
+@pytest.mark.parametrize("timeout", [0, -5, "60", True, math.inf])
 def test_bad_timeouts(timeout: Any) -> None:
     """A timeout that is no duration is refused by both decorators."""
     error = ValueError if type(timeout) in (int, float) else TypeError
@@ -189,7 +226,15 @@ def test_bad_timeouts(timeout: Any) -> None:
     refused(lambda: CacheManager().memoize(timeout), error, "timeout must be", repr(timeout))
 
 
-@pytest.mark.parametrize("name", ["unless", "store_if", "compute_func"])
+def test_only_views_go_without_a_timeout() -> None:
+    """A view's response can say how long it lives, a function's result cannot."""
+    CacheManager().cacher()(lambda: "x")
+    CacheManager().cacher(None)(lambda: "x")
+    bad: Any = None
+    refused(lambda: CacheManager().memoize(bad), TypeError, "timeout must be", "None")
+
+
+@pytest.mark.parametrize("name", ["unless", "store_if", "compute_func", "key", "scope"])
 def test_callables(name: str) -> None:
     """What is called later is refused now where it cannot be called."""
     refused(lambda: check_callable(name, 5), TypeError, f"{name} must be callable", "5")
@@ -214,6 +259,120 @@ def test_a_margin_fits_or_is_refused(timeout: float, margin: float) -> None:
         assert check_given(timeout, {"refresh_margin": margin}) == {"refresh_margin": margin}
     else:
         refused(lambda: check_given(timeout, {"refresh_margin": margin}), ValueError, "below")
+
+
+# What a view sees
+
+
+def rules_of(config: dict[str, Any] | None = None, **given_options: Any) -> Any:
+    """The rules of a view with these options, in an app with this config."""
+    return plan(60.0, check_given(60.0, given_options), read_config(config or {})).rules
+
+
+def test_parameters() -> None:
+    """The order of parameters' names does not count, nor which collection holds them."""
+    assert rules_of().query is True
+    assert rules_of(query=True).query is True
+    assert rules_of(query="read").query == "read"
+    assert rules_of(query=["sort", "page"]).query == ("page", "sort")
+    assert rules_of(query={"page", "sort"}).query == ("page", "sort")
+    assert rules_of(query=()).query == ()
+
+
+def test_what_a_view_may_vary_by() -> None:
+    """Headers, single cookies and the host are named as people write them."""
+    assert rules_of().vary == rules_of(vary="read").vary == "read"
+    assert rules_of(vary="response").vary == "response"
+    assert rules_of(vary=[]).vary == frozenset()
+    chosen = rules_of(vary=["accept-LANGUAGE", "cookie:theme", "Host", "X-Forwarded-Proto"])
+    assert chosen.vary == {
+        "header Accept-Language", "cookie theme", "host", "header X-Forwarded-Proto",
+    }  # fmt: skip
+    assert {chosen.kind(name) for name in chosen.vary} == {Kind.LEARNED}
+
+
+def test_what_a_view_never_sees() -> None:
+    """Inputs and functions are told apart, and added to the presets."""
+    texts = ["user-agent", "cookie:bar", "remote_addr", "Cookie", "a.b:C.<locals>.d", "app:agent"]
+    rules = rules_of(ignore=texts)
+    assert rules.ignore == {"header User-Agent", "cookie bar", "remote address", "cookies"}
+    assert rules.functions == {*PRESET_FUNCTIONS, "a.b:C.<locals>.d", "app:agent"}
+    assert rules_of().ignore == frozenset()
+    assert rules_of().functions == PRESET_FUNCTIONS
+
+
+def test_the_config_adds_to_what_is_ignored() -> None:
+    """ASWR_IGNORE adds to every view's own, but not what the view varies by."""
+    config = {"ASWR_IGNORE": ["User-Agent", "cookie:bar", "shop.auth:agent"]}
+    assert rules_of(config, ignore=["X-Foo", "User-Agent"]).ignore == {
+        "header User-Agent", "cookie bar", "header X-Foo",
+    }  # fmt: skip
+    assert rules_of(config).functions == {*PRESET_FUNCTIONS, "shop.auth:agent"}
+    chosen = rules_of(config, vary=["User-Agent"])
+    assert chosen.ignore == {"cookie bar"}
+    assert not chosen.blank("header User-Agent")
+
+
+def test_the_config_adds_personal_headers() -> None:
+    """ASWR_PERSONAL makes more headers personal, in any spelling, and takes none from the list."""
+    rules = rules_of({"ASWR_PERSONAL": ["X-Customer-*", "x_tenant"]})
+    assert rules.personal == ("x-customer-*", "x-tenant")
+    for name in ("X-Customer-Id", "X-Tenant", "Authorization"):
+        assert rules.kind(f"header {name}") is Kind.PERSONAL
+    assert rules_of().kind("header X-Tenant") is Kind.LEARNED
+
+
+# What makes no sense together
+
+
+def call() -> str:
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("given_options", "words"),
+    [
+        ({"public": True, "scope": call}, ("public=True and scope", "before anything of the app")),
+        ({"public": True, "key": call}, ("public=True and key", "key is called in the request")),
+        ({"public": True, "unless": call}, ("public=True and unless", "leave out one of them")),
+        (
+            {"public": True, "emit_cache_control": True},
+            ("emit_cache_control", "always say how long they live"),
+        ),
+        ({"public": True, "emit_cache_control": False}, ("leave out emit_cache_control",)),
+        ({"public": True, "run_before_request": False}, ("leave out run_before_request",)),
+        ({"cdn_timeout": 60}, ("public=False and cdn_timeout", "write public=True")),
+        ({"vary": "response", "scope": call}, ("vary='response' and scope", "leave out one")),
+        ({"vary": "response", "query": "read"}, ("query='read'", "query=['page']")),
+        ({"vary": ["Accept"], "ignore": ["accept"]}, ("'accept' is in vary and in ignore",)),
+        ({"timeout": None, "refresh_margin": 5}, ("timeout=None and refresh_margin", "timeout=60")),
+        ({"timeout": None, "refresh_margin": 0}, ("timeout=None and refresh_margin",)),
+        ({"timeout": None, "jitter": 0.1}, ("timeout=None and jitter", "Cache-Control")),
+        ({"timeout": None, "statuses": {404: 5}}, ("timeout=None and statuses", "timeout=60")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_senseless_together(given_options: dict[str, Any], words: tuple[str, ...]) -> None:
+    """Options that contradict each other are refused at decoration, with the reason."""
+    refused(lambda: CacheManager().cacher(**{"timeout": 60, **given_options}), ValueError, *words)
+
+
+@pytest.mark.parametrize(
+    "given_options",
+    [
+        {"public": True, "run_before_request": True, "cdn_timeout": 60, "vary": "response"},
+        {"public": False, "emit_cache_control": True, "scope": call, "key": call, "unless": call},
+        {"public": False, "cdn_timeout": None},
+        {"scope": call, "query": "read", "vary": ["Accept"]},
+        {"vary": "response", "query": ["page"], "key": call},
+        {"vary": ["Accept"], "ignore": ["Host", "cookie:theme", "shop:agent"]},
+        {"vary": ["cookie:theme"], "ignore": ["cookie:bar"]},
+        {"timeout": None, "refresh_margin": None, "stale_if_error": 60, "soft_timeout": 1},
+    ],
+)
+def test_sensible_together(given_options: dict[str, Any]) -> None:
+    """What can be had together is not refused."""
+    CacheManager().cacher(**{"timeout": 60, **given_options})(lambda: "x")
 
 
 # Tags
@@ -294,11 +453,23 @@ def test_unknown_keys(name: str, near: str) -> None:
         ("ASWR_WAIT_TIMEOUT", 0, ValueError),
         ("ASWR_STATUSES", {500: 1}, ValueError),
         ("ASWR_BLOCKING", None, TypeError),
+        ("ASWR_STRICT", "on", TypeError),
+        ("ASWR_EMIT_CACHE_CONTROL", 1, TypeError),
+        ("ASWR_REQUEST_DIRECTIVES", None, TypeError),
+        ("ASWR_CDN_TIMEOUT", "5", TypeError),
+        ("ASWR_MAX_VARIANTS", 0, ValueError),
+        ("ASWR_MAX_VARIANTS", 1.5, TypeError),
+        ("ASWR_IGNORE", "X-Foo", TypeError),
+        ("ASWR_IGNORE", ["X Foo"], ValueError),
+        ("ASWR_IGNORE", ["shop.agent"], ValueError),
+        ("ASWR_PERSONAL", "X-Tenant", TypeError),
+        ("ASWR_PERSONAL", ["X-Tenant[ab]+"], ValueError),
+        ("ASWR_PERSONAL", ["X-Tenant?"], ValueError),
     ],
 )
 def test_bad_config(name: str, value: Any, error: type[Exception]) -> None:
     """A bad value is an error in `init_app` that names key and value."""
-    shown = "500" if name == "ASWR_STATUSES" else repr(value)
+    shown = "500" if name == "ASWR_STATUSES" else repr(value).strip("[]")
     refused(lambda: read_config({name: value}), error, name, shown)
     app = Flask("shop")
     app.config[name] = value
@@ -343,3 +514,41 @@ def test_a_configured_margin_is_for_timeouts_that_it_fits() -> None:
     assert plan(60.0, {}, config).times.refresh_margin == 30.0
     assert plan(30.0, {}, config).times.refresh_margin is None
     assert plan(60.0, check_given(60.0, {"refresh_margin": None}), config).times.margin(0) == 15.0
+
+
+def test_without_a_timeout_the_config_s_lifetimes_do_not_hold() -> None:
+    """Margin, jitter and statuses of the config are for views that have a timeout."""
+    config = read_config(
+        {"ASWR_REFRESH_MARGIN": 3, "ASWR_JITTER": 0.2, "ASWR_STATUSES": {404: 1},
+         "ASWR_STALE_IF_ERROR": 60}
+    )  # fmt: skip
+    bare = plan(None, check_given(None, {}), config)
+    assert bare.times.timeout is None
+    assert (bare.times.refresh_margin, bare.times.jitter, bare.statuses) == (None, 0.0, {})
+    assert bare.times.stale_if_error == 60.0
+
+
+def test_what_public_implies() -> None:
+    """A public view runs the app's hooks; a CDN's time from the config is for public views."""
+    config = read_config({"ASWR_CDN_TIMEOUT": 600, "ASWR_EMIT_CACHE_CONTROL": True})
+    public = plan(60.0, check_given(60.0, {"public": True}), config)
+    assert (public.public, public.run_before_request, public.cdn_timeout) == (True, True, 600.0)
+    assert public.rules.query is True
+    cut = plan(60.0, check_given(60.0, {"public": True, "cdn_timeout": None}), config)
+    assert cut.cdn_timeout is None
+    plain = plan(60.0, check_given(60.0, {"public": False}), config)
+    assert (plain.public, plain.run_before_request, plain.cdn_timeout) == (False, False, None)
+    assert plain.emit_cache_control is True
+
+
+def test_emission_and_directives_follow_the_config() -> None:
+    """Both are off by default; the config switches them on, a decorator either way."""
+    on = read_config({"ASWR_EMIT_CACHE_CONTROL": True, "ASWR_REQUEST_DIRECTIVES": True})
+    for config, expected in ((read_config({}), False), (on, True)):
+        made = plan(60.0, {}, config)
+        assert (made.emit_cache_control, made.request_directives) == (expected, expected)
+        decided = check_given(
+            60.0, {"emit_cache_control": not expected, "request_directives": not expected}
+        )
+        made = plan(60.0, decided, config)
+        assert (made.emit_cache_control, made.request_directives) == (not expected, not expected)

@@ -10,7 +10,16 @@ from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 
 import aswr
-from aswr import Answer, AswrError, CacheManager, Entry, JobInfo, LoadTimeout, WaitTimeout
+from aswr import (
+    Answer,
+    AswrError,
+    CacheManager,
+    Entry,
+    JobInfo,
+    LoadTimeout,
+    UnkeyedInput,
+    WaitTimeout,
+)
 
 app = Flask("shop")
 
@@ -64,6 +73,20 @@ async def with_everything() -> Response:
     return Response("")
 
 
+@app.route("/proxied")
+@manager.cacher()
+async def proxied() -> Response:
+    return Response("", headers={"Cache-Control": "s-maxage=60"})
+
+
+manager.cacher(None)
+manager.cacher(60, query="read", vary=["Accept-Language", "cookie:theme"], ignore=("User-Agent",))
+manager.cacher(60, query={"page", "sort"}, vary="response", key=lambda: 5)
+manager.cacher(60, scope=lambda: None, emit_cache_control=True, request_directives=True)
+manager.cacher(60, public=True, cdn_timeout=timedelta(hours=1))
+manager.cacher(60, public=True, cdn_timeout=None)
+
+
 class Page(MethodView):
     decorators = [manager.cacher(60)]
 
@@ -100,12 +123,20 @@ async def view_verbs() -> None:
 
 # Bad options are errors of type, too.
 
-manager.cacher()  # type: ignore[call-arg]
 manager.cacher("60")  # type: ignore[arg-type]
 manager.cacher(60, tags="news")  # type: ignore[arg-type]
 manager.cacher(60, timeouts=5)  # type: ignore[call-arg]
 manager.cacher(60, statuses={"404": 30})  # type: ignore[dict-item]
 manager.cacher(60, blocking=None)  # type: ignore[arg-type]
+manager.cacher(60, public=1)  # type: ignore[arg-type]
+manager.cacher(60, query=False)  # type: ignore[arg-type]
+manager.cacher(60, query=["page", 1])  # type: ignore[list-item]
+manager.cacher(60, vary=True)  # type: ignore[arg-type]
+manager.cacher(60, ignore=None)  # type: ignore[arg-type]
+manager.cacher(60, scope=5)  # type: ignore[arg-type]
+manager.cacher(60, key=lambda year: year)  # type: ignore[misc, arg-type]
+manager.memoize()  # type: ignore[call-arg]
+manager.memoize(None)  # type: ignore[arg-type]
 manager.cacher(plain)  # type: ignore[arg-type]  # bare, without parentheses
 manager.memoize(60, statuses={404: 30})  # type: ignore[call-arg]
 
@@ -208,6 +239,8 @@ def catch() -> None:
         price.sync("apple")
     except (LoadTimeout, WaitTimeout) as error:
         assert_type(error.get_response().status_code, int)
+    except UnkeyedInput as error:
+        assert_type(str(error), str)
     except AswrError as error:
         assert_type(str(error), str)
 
