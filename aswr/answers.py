@@ -66,7 +66,8 @@ def _ranged(environ: dict[str, Any], answer: Answer) -> tuple[int, Fields, bytes
     fields, size = list(answer.headers), len(answer.body)
     etag, _ = _validators(fields)
     # Of a date nobody knows here whether it is strong (RFC 9110 §8.8.2.2); ours is always a tag.
-    part = conditions.byte_range(environ["HTTP_RANGE"], environ.get("HTTP_IF_RANGE"), etag, "", size)
+    asked, if_range = environ["HTTP_RANGE"], environ.get("HTTP_IF_RANGE")
+    part = conditions.byte_range(asked, if_range, etag, "", size)
     if part is None:
         return 200, fields, answer.body
     fields = [(name, value) for name, value in fields if name.lower() != "content-length"]

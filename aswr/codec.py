@@ -21,13 +21,15 @@ Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\0\r\n]*\Z")]  # RFC 9110 §5.5
 class Answer(msgspec.Struct, frozen=True):
     """A finished HTTP answer: status code, header fields in order, body bytes.
 
-    ``ours`` names the fields that the view did not set: aswr did.
+    ``ours`` names the fields that the view did not set: aswr did. ``vary`` is what the view itself
+    said in ``Vary``; among the headers is what the URL is known to read, besides.
     """
 
     status: Status
     headers: tuple[tuple[Field, Text], ...]
     body: bytes
     ours: tuple[str, ...] = ()
+    vary: Text = ""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

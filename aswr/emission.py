@@ -119,7 +119,9 @@ PRIVATE = "Cache-Control private"
 
 def _own(answer: Answer) -> Fields:
     """What the view itself said."""
-    return [(name, value) for name, value in answer.headers if name not in answer.ours]
+    ours = {"vary", *(name.lower() for name in answer.ours)}
+    fields = [(name, value) for name, value in answer.headers if name.lower() not in ours]
+    return [*fields, ("Vary", answer.vary)] if answer.vary else fields
 
 
 def _is_private(fields: Fields) -> bool:

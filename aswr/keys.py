@@ -85,7 +85,8 @@ class Unkeyable(TypeError):
 def canonical_query(query_string: bytes, only: Container[str] | None = None) -> str:
     """All parameters, sorted by name, the order of equal names kept, encoded in one way.
 
-    ``only`` names those that are kept. Bytes that are not UTF-8 stay percent-encoded, as Werkzeug shows them to the view.
+    ``only`` names those that are kept. Bytes that are not UTF-8 stay percent-encoded, as Werkzeug
+    shows them to the view.
     """
     if not query_string:
         return ""

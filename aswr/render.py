@@ -15,8 +15,7 @@ import inspect
 import io
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.utils import host_is_trusted
 
 from . import http
+from .bodies import StreamTooLong, freeze
 from .codec import Answer, Entry
 from .emission import Emission
 from .errors import LoadError, as_exception
@@ -36,6 +36,7 @@ from .flight import Fate, Flight, Loaded
 from .freshness import said
 from .inputs import Inputs, Kind, describe, explained, names_of_vary
 from .keys import VariantKey, ViewKey
+from .notes import Notes
 from .options import Plan, Tags, tag_tuple
 from .recorder import Recorder, record_g, recorded_context, writes_session
 from .runtime import thread_sensitive
@@ -44,95 +45,7 @@ log = logging.getLogger("aswr.render")
 
 Fields = list[tuple[str, str]]
 
-MOST_TOPICS = 32  # log lines of one view: what it reads may be for the visitor to choose
-MOST_PLACES = 256
 WRITES = "writes session"
-STREAM_LIMIT = 5.0  # seconds a streamed body may take before its URL passes
-
-
-class Notes:
-    """What the log has been told of one view: each thing once. Any thread."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._told: set[str] = set()
-        self._places: dict[str, str] = {}
-        self._never: dict[str, str] = {}  # what keeps everybody from sharing, and why
-
-    def first(self, topic: str) -> bool:
-        """Is this the first time that the topic comes up?"""
-        if topic in self._told or len(self._told) >= MOST_TOPICS:
-            return False
-        self._told.add(topic)
-        return True
-
-    def read_at(self, name: str, place: str) -> None:
-        """A render reads an input, there."""
-        if len(self._places) < MOST_PLACES:
-            self._places.setdefault(name, place)
-
-    def passes(self, names: Iterable[str], kind: Callable[[str], Kind]) -> None:
-        """Requests pass because of these inputs."""
-        for name in names:
-            if not self.first(name):
-                continue
-            cause = self.cause(name, kind(name))
-            if kind(name) is Kind.NEVER or name.startswith("g."):
-                self._never[name] = cause
-            extra = {"aswr_view": self._name, "aswr_input": name}
-            log.warning("%s", cause, extra=extra)
-
-    def cause(self, name: str, kind: Kind) -> str:
-        """Why an input keeps requests from sharing an answer, where it is read, and the cures."""
-        place = self._places.get(name, "an unknown place")
-        if name.startswith("writes "):
-            return (
-                f"aswr does not cache {self._name}: it {name} at {place}, which is done for each "
-                "caller anew. Take the write out, or the decorator off"
-            )
-        if kind is Kind.NEVER:
-            return (
-                f"aswr does not cache {self._name}: it reads {name} at {place}, which every "
-                f"request has. If the answer does not depend on it, write ignore=[{_spec(name)!r}]; "
-                "if it does, let scope= or key= stand for it, or take the decorator off"
-            )
-        if name.startswith("g."):
-            return (
-                f"aswr does not cache {self._name} for requests with {name}: it reads it at "
-                f"{place}, and a before_request hook leaves an object there. If the hook may run "
-                "in renders, write run_before_request=True; else let scope= or key= stand for it, "
-                "or take the decorator off"
-            )
-        return (
-            f"aswr does not cache {self._name} for requests with {name}: it reads it at {place}, "
-            "and it is one caller's own; requests without it share an answer. If the answer does "
-            f"not depend on it, write ignore=[{_spec(name)!r}]; if few values of it matter, name "
-            f"it in vary= or let key= stand for them; for an answer per person there is scope="
-        )
-
-    def never(self, detail: str) -> str:
-        """The text for a pass that is not the caller's own doing; empty where it is."""
-        return next((text for name, text in self._never.items() if name in detail), "")
-
-    def answers(self, reason: str) -> None:
-        """The view's answer says that it must not be stored."""
-        if self.first(reason):
-            extra = {"aswr_view": self._name, "aswr_input": reason}
-            log.warning(
-                "aswr does not cache %s: its answer says so (%s)", self._name, reason, extra=extra
-            )
-
-
-def _spec(name: str) -> str:
-    """How an option names an input."""
-    if name == "remote address":
-        return "remote_addr"
-    kind, _, rest = name.partition(" ")
-    return {"header": rest, "cookie": f"cookie:{rest}", "cookies": "Cookie"}.get(kind, name)
-
-
-class StreamTooLong(Exception):
-    """A streamed body that is no candidate for storing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,7 +361,7 @@ class Rendering:
             fields, ours = emission.dress(fields, body, now - age, ends, self._known(names))
         else:
             ours = ()
-        answer = Answer(status, tuple(fields), body, ours)
+        answer = Answer(status, tuple(fields), body, ours, ", ".join(says.vary))
         return Loaded(
             answer, fate, size_of(answer), tags, names, ends, now - age,
             emission.strict, detail, alone=bool(emission.alone),
@@ -510,45 +423,6 @@ def tell_monitors(app: Flask, error: BaseException) -> None:
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     except Exception as failure:
         log.exception("a receiver of got_request_exception failed (%r)", failure)
-
-
-def freeze(response: Response, max_body: int, flight: Flight) -> bytes:
-    """The whole body, with the response left whole and closed.
-
-    Raises `StreamTooLong` for event streams, and for streams over ``max_body`` bytes or
-    `STREAM_LIMIT` seconds; those are closed.
-    """
-    try:
-        if http.media_type(response.headers) == "text/event-stream":
-            raise StreamTooLong("streams events")
-        if response.is_sequence and not response.direct_passthrough:
-            return response.get_data()
-        body = _collect(response, max_body, flight)
-        response.direct_passthrough = False
-        response.set_data(body)
-        return body
-    finally:
-        response.close()
-
-
-def _collect(response: Response, max_body: int, flight: Flight) -> bytes:
-    calm = flight.release_in(STREAM_LIMIT, "streams for too long")
-    until = time.monotonic() + STREAM_LIMIT
-    chunks: list[bytes] = []
-    length = 0
-    try:
-        for chunk in response.iter_encoded():
-            chunks.append(chunk)
-            length += len(chunk)
-            if length > max_body:
-                raise StreamTooLong("streams more than max_body")
-            if time.monotonic() > until:
-                raise StreamTooLong("streams for too long")
-    finally:
-        calm()
-        if hasattr(response.response, "close"):
-            response.response.close()
-    return b"".join(chunks)
 
 
 def size_of(answer: Answer) -> int:

@@ -1,8 +1,8 @@
 """Where entries live: bounded memory in front, an aiocache backend behind where one is given.
 
 Owns the memory, the purge stamps, the indexes from paths and URLs to keys, and the backend client.
-Any thread may `peek` and `purge`; everything else runs on the loop. The only module (with `memory`) that
-speaks to aiocache: bytes in, bytes out, and whatever goes wrong there reads as absent and is
+Any thread may `peek` and `purge`; everything else runs on the loop. The only module (with `memory`)
+that speaks to aiocache: bytes in, bytes out, and whatever goes wrong there reads as absent and is
 counted. Must not know Flask.
 """
 

@@ -4,18 +4,14 @@ Runs in the caller's request, on the caller's thread or loop; a hit reads a dict
 response. What waits or loads is the engine's; what is rendered is the render's.
 """
 
-import asyncio
-import contextvars
 import copy
 import functools
 import math
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from flask import Response
 from flask.ctx import RequestContext
 from flask.globals import _cv_app, _cv_request
@@ -27,16 +23,17 @@ from .answers import respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
 from .codec import Answer, Entry
 from .emission import Emission
-from .errors import LoadError, UnkeyedInput
+from .errors import UnkeyedInput
 from .flight import Fate, Flight, How, Load, Loaded, Result, current_flight
 from .freshness import Asks, asks
 from .inputs import Inputs, vary_fields
 from .keys import Unkeyable, VariantKey, ViewKey, canonical
+from .notes import Notes
 from .options import Plan, Tags
+from .passing import Passing
 from .policy import Decision, Verdict, heed
 from .recorder import inputs_of, recorder_of
-from .render import Notes, Rendering, Target, tell_monitors
-from .runtime import Runtime, thread_sensitive
+from .render import Rendering, Target, tell_monitors
 from .site import MARK, Site, query_of
 
 
@@ -133,7 +130,7 @@ class CachedView:
         """The answer for a caller on a thread without a running loop."""
         context = _cv_request.get(None)
         if context is None:
-            return self._run_sync(None, self._body, args, kwargs)
+            return Passing(self.name, None, False, self._body, args, kwargs).run()
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
             twin = f"await asyncio.to_thread({self.name.rpartition('.')[2]}, ...)"
@@ -141,9 +138,7 @@ class CachedView:
             result = engine.fetch(step.load, twin, force=step.force)
             step = self._finish(context, step, result)
         if type(step) is Pass:
-            site = self._site(context)
-            self._refuse_unkeyed(site, step)
-            value = self._run_sync(site, step.body or self._body, args, kwargs)
+            value = self._passing(context, step, args, kwargs).run()
             return self._passed(context, step, value)
         return step
 
@@ -151,15 +146,13 @@ class CachedView:
         """The answer for a caller on an event loop, his own or aswr's."""
         context = _cv_request.get(None)
         if context is None:
-            return await self._run(None, self._body, args, kwargs)
+            return await Passing(self.name, None, False, self._body, args, kwargs).arun()
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
             result = await self._site(context).engine.afetch(step.load, force=step.force)
             step = self._finish(context, step, result)
         if type(step) is Pass:
-            site = self._site(context)
-            self._refuse_unkeyed(site, step)
-            value = await self._run(site, step.body or self._body, args, kwargs)
+            value = await self._passing(context, step, args, kwargs).arun()
             return self._passed(context, step, value)
         return step
 
@@ -290,11 +283,6 @@ class CachedView:
         if (recorder := recorder_of(_cv_app.get().g)) is not None:
             for name in names:
                 recorder.note(name)
-
-    def _refuse_unkeyed(self, site: Site, step: Pass) -> None:
-        """Under ``ASWR_STRICT``, what can never be shared is an error."""
-        if site.config["ASWR_STRICT"] and (cause := self._notes.never(step.detail)):
-            raise UnkeyedInput(cause)
 
     def key_name(self, cls: type | None) -> str:
         """The view's part of a key; a method's depends on the class that it is called on."""
@@ -480,6 +468,16 @@ class CachedView:
 
     # Passing.
 
+    def _passing(
+        self, context: RequestContext, step: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Passing:
+        """How to run the view here; under ``ASWR_STRICT`` what can never be shared is an error."""
+        site = self._site(context)
+        if site.config["ASWR_STRICT"] and (cause := self._notes.never(step.detail)):
+            raise UnkeyedInput(cause)
+        blocking = site.plan_of(self).blocking
+        return Passing(self.name, site, blocking, step.body or self._body, args, kwargs)
+
     def _passed(self, context: RequestContext, step: Pass, value: Any) -> Any:
         site = self._site(context)
         if step.body is not None:
@@ -498,53 +496,6 @@ class CachedView:
         status = http.cache_status(fwd=step.fwd, detail=step.detail)
         response.headers.add("Cache-Status", status)
         return response
-
-    def _run_sync(
-        self,
-        site: Site | None,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        if not is_async(function):
-            return function(*args, **kwargs)
-        if site is None or not site.enabled or site.engine.closed:
-            return async_to_sync(function)(*args, **kwargs)
-        if site.plan_of(self).blocking:
-            with asyncio.Runner() as runner:
-                return runner.run(function(*args, **kwargs))
-        runtime = site.engine.runtime
-        runtime.refuse_on_loop(f"await {self.name}(...)")
-        return _outlast(runtime, self._submit(site, function, args, kwargs))
-
-    async def _run(
-        self,
-        site: Site | None,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        if not is_async(function):
-            context = contextvars.copy_context()
-            call = functools.partial(context.run, function, *args, **kwargs)
-            return await asyncio.get_running_loop().run_in_executor(None, call)
-        off = site is None or not site.enabled or site.engine.closed
-        if site is None or off or site.engine.runtime.on_loop():
-            return await function(*args, **kwargs)
-        return await asyncio.wrap_future(self._submit(site, function, args, kwargs))
-
-    def _submit(
-        self,
-        site: Site,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> "Future[Any]":
-        """Run the view on aswr's loop, as a task in a copy of the caller's context."""
-        passing = functools.partial(_alone, function, args, kwargs)
-        kept = functools.partial(site.engine.keep, passing)
-        context = contextvars.copy_context()
-        return site.engine.runtime.submit(kept, f"pass {self.name}", context)
 
     @property
     def _body(self) -> Callable[..., Any]:
@@ -571,29 +522,3 @@ def _may_share(context: RequestContext, entry: Entry | None, decision: Decision)
     fields = [field for field in entry.value.headers if field[0] not in entry.value.ours]
     said = http.directives(http.lines(fields, "cache-control"))
     return any(name in said for name in ("public", "s-maxage", "must-revalidate"))
-
-
-async def _alone(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
-    """A passed view on aswr's loop: what would end the loop is an error of this caller's."""
-    try:
-        async with thread_sensitive():
-            return await function(*args, **kwargs)
-    except (Exception, asyncio.CancelledError, GeneratorExit):
-        raise
-    except BaseException as error:
-        raise LoadError.of("the view", error) from error
-
-
-def _outlast(runtime: Runtime, done: "Future[Any]") -> Any:
-    """Wait for a passed view as long as it takes, but not for a loop that died."""
-    while True:
-        try:
-            with runtime.executor.blocking():
-                return done.result(1.0)
-        except TimeoutError:
-            if done.done():
-                raise
-            if not runtime.alive:
-                raise RuntimeError("aswr's event loop ended while a view ran on it") from None

@@ -21,12 +21,13 @@ LAYERS = """
     emission
     executor  watchdog  memory  typing
     runtime  ticker  store
-    recorded
+    recorded  notes
     flight  recorder
-    board  render
+    board  bodies
+    render
     engine  calls
     site
-    answers  unsafe
+    answers  passing  unsafe
     views  memo  jobs  verbs
     decorators
     asgi  serving
@@ -37,14 +38,23 @@ LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")) for name i
 
 # Pure: values in, values out.
 PURE = {
-    "errors", "policy", "http", "keys", "codec", "options", "environ",
-    "inputs", "freshness", "conditions", "emission",
+    "errors",
+    "policy",
+    "http",
+    "keys",
+    "codec",
+    "options",
+    "environ",
+    "inputs",
+    "freshness",
+    "conditions",
+    "emission",
 }
 IMPURE = {"asyncio", "threading", "time", "concurrent", "subprocess", "socket", "random", "logging"}
 
 STARTS_THREADS = {"runtime", "executor", "watchdog"}
 # `cacher(..., blocking=True)`: such a view runs on an executor thread with a loop of its own.
-RUNS_LOOPS = {"runtime", "render", "views"}
+RUNS_LOOPS = {"runtime", "render", "passing"}
 # Where the loop is somebody else's, there is no `Runtime.task`: the server's, and a caller's own
 # on which a memoized `def` function runs because the cache is switched off.
 MAKES_TASKS = {"asgi"}
@@ -53,8 +63,21 @@ KNOWS_AIOCACHE = {"store", "memory"}
 # They take the user's cache object and hand it on to the store, and look only at its type.
 NAMES_AIOCACHE = {"manager", "site"}
 KNOWS_FLASK = {
-    "recorded", "recorder", "calls", "render", "site", "answers", "unsafe", "views", "memo",
-    "serving", "verbs", "decorators", "manager",
+    "recorded",
+    "recorder",
+    "bodies",
+    "passing",
+    "calls",
+    "render",
+    "site",
+    "answers",
+    "unsafe",
+    "views",
+    "memo",
+    "serving",
+    "verbs",
+    "decorators",
+    "manager",
 }
 KNOWS_APSCHEDULER = {"ticker"}
 

@@ -74,7 +74,7 @@ def test_the_size_of_an_answer_counts_its_body():
 
 def test_a_stream_that_takes_too_long_is_given_up(app, manager, monkeypatch, background):
     """A stream past five seconds releases who waits; he runs the view himself."""
-    monkeypatch.setattr("aswr.render.STREAM_LIMIT", 0.05)
+    monkeypatch.setattr("aswr.bodies.STREAM_LIMIT", 0.05)
     hold = threading.Event()
     calls = []
 
