@@ -14,8 +14,8 @@ from werkzeug.datastructures import Headers
 from . import conditions, http
 from .codec import Answer
 
-# On responses of ours: the fields that aswr set, and that the app's hooks ran when it was made.
-_OURS, _FINAL = "_aswr_ours", "_aswr_final"
+# On responses of ours: the answer they were made of, and that the app's hooks ran in its render.
+_ANSWER, _FINAL = "_aswr_answer", "_aswr_final"
 
 Fields = list[tuple[str, str]]
 
@@ -45,7 +45,7 @@ def respond(
     response.headers.add("Cache-Status", status)
     if age is not None:
         response.headers["Age"] = str(max(0, int(age)))
-    setattr(response, _OURS, answer.ours)
+    setattr(response, _ANSWER, answer)
     if public:
         setattr(response, _FINAL, True)
     return response
@@ -97,8 +97,9 @@ def keep_cookies_apart(sender: Flask, response: Response, **extra: Any) -> None:
     """
     if "Set-Cookie" not in response.headers or "Cache-Status" not in response.headers:
         return
-    ours = {name.lower() for name in getattr(response, _OURS, ())}
-    fields = [(n, v) for n, v in http.without_ours(list(response.headers)) if n.lower() not in ours]
+    answer: Answer | None = getattr(response, _ANSWER, None)
+    ours = [] if answer is None else [f for f in answer.headers if f[0] in answer.ours]
+    fields = [f for f in http.without_ours(list(response.headers)) if f not in ours]
     if len(fields) != len(response.headers):
         response.headers = type(response.headers)(fields)
 

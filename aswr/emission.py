@@ -38,9 +38,11 @@ class Emission:
         if not storable_status(self._status):
             return f"status {self._status}"
         if plan.times.timeout is not None:
-            kept = says.shared_lifetime is not None
-            usual = http.storable(self._status, plan.statuses)
-            return "" if kept or usual else f"status {self._status}"
+            if says.shared_lifetime is None:
+                usual = http.storable(self._status, plan.statuses)
+                return "" if usual else f"status {self._status}"
+            lives = says.shared_lifetime > says.age or bool(says.stale or says.error)
+            return "" if lives else "is stale at once"
         validates = bool(says.etag or says.last_modified)
         lives = (says.lifetime or 0) - says.age > 0 and not says.no_cache
         stale = not says.no_stale and bool(says.stale or says.error)

@@ -33,9 +33,13 @@ class Engine(Board):
 
     # Starting and waiting.
 
+    def wants(self, key: Hashable) -> bool:
+        """Is there no flight of this key yet, nor one asked for?"""
+        return not self.closed and key not in self.flights and key not in self._asked
+
     def start(self, load: Load) -> None:
         """Start a flight if the entry wants one and none is under way; waits for nothing."""
-        if self.closed or load.key in self.flights or load.key in self._asked:
+        if not self.wants(load.key):
             return
         self._asked.add(load.key)
         self.runtime.post(self._start, load)

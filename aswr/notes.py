@@ -77,7 +77,8 @@ class Notes:
 
     def never(self, detail: str) -> str:
         """The text for a pass that is not the caller's own doing; empty where it is."""
-        return next((text for name, text in self._never.items() if name in detail), "")
+        names = detail.removeprefix("reads ").split(", ")
+        return next((self._never[name] for name in names if name in self._never), "")
 
     def answers(self, reason: str) -> None:
         """The view's answer says that it must not be stored."""

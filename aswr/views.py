@@ -227,7 +227,8 @@ class CachedView:
 
     def _decide(self, asked: Asked) -> Response | Pending | Pass:
         engine, key, rules = asked.site.engine, asked.key, asked.plan.rules
-        entry, where, inputs = engine.store.peek(key), key, None
+        entry, inputs = engine.store.peek(key), None
+        where: Hashable = key
         learned: tuple[str, ...] = ()
         if entry is not None and entry.names:
             learned = entry.names
@@ -237,7 +238,7 @@ class CachedView:
             if why:
                 self._notes.passes(inputs.carried(learned), rules.kind)
                 return Pass(why, names=learned)
-            where = VariantKey(key, learned, values)  # type: ignore[assignment]
+            where = VariantKey(key, learned, values)
             entry = engine.store.peek(where)
         now, decision = engine.judge(where, entry)
         if entry is not None and decision.verdict is Verdict.PASS:
@@ -249,20 +250,21 @@ class CachedView:
         if rules.vary == "response" and not _may_share(asked.context, entry, decision):
             return Pass("sends Cookie or Authorization", names=learned)
         if entry is not None and decision.serve:
-            if decision.load:
-                engine.start(self._load(asked, inputs))
+            if decision.load and engine.wants(where):
+                engine.start(self._load(asked, inputs, where))
             return self._hit(asked.context, entry, now, decision.load and not engine.closed)
-        return self._miss(asked, entry, inputs, learned, wants)
+        return self._miss(asked, where, entry, inputs, wants)
 
     def _miss(
         self,
         asked: Asked,
+        where: Hashable,
         entry: Entry | None,
         inputs: Inputs | None,
-        learned: tuple[str, ...],
         wants: Asks | None,
     ) -> Response | Pending | Pass:
         engine = asked.site.engine
+        learned = where.names if isinstance(where, VariantKey) else ()
         if wants is not None and wants.only_if_cached:
             return unsatisfied(asked.context)
         if wants is not None and wants.no_store:
@@ -276,7 +278,7 @@ class CachedView:
         else:
             force = engine.clock() < entry.fresh_until  # it is the request that will not have it
             fwd = "request" if force else "stale"
-        return Pending(self._load(asked, inputs), fwd, force)
+        return Pending(self._load(asked, inputs, where), fwd, force)
 
     def _note_reads(self, names: tuple[str, ...]) -> None:
         """In a render of another view, what this one's answer depends on is read by that one."""
@@ -292,7 +294,7 @@ class CachedView:
 
     # Loading.
 
-    def _load(self, asked: Asked, inputs: Inputs | None) -> Load:
+    def _load(self, asked: Asked, inputs: Inputs | None, where: Hashable) -> Load:
         site, context, args = asked.site, asked.context, asked.args
         target = self._target(asked.plan, None)
         function = context.app.view_functions.get(context.request.endpoint or "")
@@ -304,7 +306,8 @@ class CachedView:
         target = self._whole(target, function)
         if inputs is None:
             inputs = inputs_of(context, asked.plan.rules)
-        return self._load_of(site, asked.key, target, inputs.snapshot(), asked.scoped)
+        load = self._load_of(site, asked.key, target, inputs.snapshot(), asked.scoped)
+        return load if where is asked.key else replaced(load, key=where)
 
     def load_url(
         self,
