@@ -40,11 +40,14 @@ def respond(
             and environ["REQUEST_METHOD"] == "GET"
         ):
             code, fields, body = _ranged(environ, answer)
-    response = context.app.response_class(body, status=code)
-    response.headers = Headers(fields)
-    response.headers.add("Cache-Status", status)
+    fields.append(("Cache-Status", status))
     if age is not None:
-        response.headers["Age"] = str(max(0, int(age)))
+        fields.append(("Age", str(max(0, int(age)))))
+    headers = Headers()
+    headers[:] = fields
+    response = context.app.response_class(body, status=code, headers=headers)
+    if len(headers) > len(fields):  # Werkzeug's own Content-Type, where the view gave none
+        headers[:] = fields
     setattr(response, _ANSWER, answer)
     if public:
         setattr(response, _FINAL, True)
@@ -90,7 +93,7 @@ def unsatisfied(context: RequestContext) -> Response:
     return response
 
 
-def keep_cookies_apart(sender: Flask, response: Response, **extra: Any) -> None:
+def keep_cookies_apart(response: Response) -> None:
     """No response leaves with both a cookie and our fields: a cookie makes it one person's.
 
     ``Vary`` stays: it is true all the same, and keeps others from sharing.

@@ -10,93 +10,27 @@ environ may belong to a render that notes its readers, so it is read past its ow
 """
 
 import enum
-import fnmatch
-import json
-import re
-import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import parse_qsl, quote_plus
 
-from werkzeug.datastructures import Accept, CharsetAccept, LanguageAccept, MIMEAccept
-from werkzeug.http import parse_accept_header
-from werkzeug.sansio.http import parse_cookie  # the one that requests use; decodes nothing
+from .fieldtext import SPACE, best, best_of, cookie_header, kept, normal, parameters, parse_cookies
+from .keys import canonical
+from .names import (
+    BLANK,
+    BODY,
+    PRESET_FUNCTIONS,
+    Kind,
+    describe,
+    input_of,
+    is_personal,
+    key_of,
+    name_of,
+)
 
-from .keys import canonical, canonical_query
-
-PRESET_FUNCTIONS = frozenset({"flask_login.utils:_create_identifier"})
-
-# Always in the key, or the same for everybody.
-KEYED = frozenset(
-    "REQUEST_METHOD SCRIPT_NAME PATH_INFO QUERY_STRING REQUEST_URI RAW_URI SERVER_PROTOCOL".split()
-)
-_QUERY = frozenset({"QUERY_STRING", "REQUEST_URI", "RAW_URI"})
-# Absent in every render and not recorded: they change what is sent, not what the answer is
-# (conditions, ranges), or only label the request (tracing).
-BLANK = frozenset(
-    f"HTTP_{name.upper().replace('-', '_')}"
-    for name in """
-        If-Match If-None-Match If-Modified-Since If-Unmodified-Since If-Range Range
-        Traceparent Tracestate Baggage B3 X-B3-TraceId X-B3-SpanId X-B3-ParentSpanId X-B3-Sampled
-        X-B3-Flags X-Request-Id X-Correlation-Id X-Amzn-Trace-Id X-Cloud-Trace-Context
-        Sentry-Trace Uber-Trace-Id
-    """.split()
-)
-# Who is asking, where he asks from, and what he may do; patterns of header names.
-PERSONAL = tuple(
-    """
-    cookie authorization proxy-authorization x-api-key api-key x-auth* *-jwt-* *-jwt x-token
-    x-access-token x-amz-security-token x-csrf-token x-csrftoken x-xsrf-token x-session x-session-*
-    dpop remote-user x-remote-user x-webauth-* x-user x-user-* x-consumer-*
-    x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-preferred-username
-    x-forwarded-access-token x-goog-authenticated-* x-goog-iap-* x-ms-client-principal* x-ms-token-*
-    cf-access-* tailscale-user-*
-    client-cert client-cert-chain x-client-cert* x-ssl-client-* ssl-client-* x-forwarded-client-cert
-    x-forwarded-tls-client-* x-arr-clientcert
-    x-forwarded-for forwarded x-real-ip x-client-ip client-ip true-client-ip cf-connecting-ip*
-    fastly-client-ip x-cluster-client-ip x-appengine-user-ip x-original-forwarded-for
-    x-envoy-external-address fly-client-ip x-azure-clientip x-azure-socketip x-remote-ip
-    x-remote-addr x-proxyuser-ip
-    """.split()
-)
-_BODY = frozenset(
-    """
-    CONTENT_TYPE CONTENT_LENGTH HTTP_CONTENT_TYPE HTTP_CONTENT_LENGTH HTTP_TRANSFER_ENCODING
-    wsgi.input wsgi.input_terminated
-    """.split()
-)
-_NAMED = {
-    "HTTP_HOST": "host",
-    "SERVER_NAME": "host",
-    "SERVER_PORT": "host",
-    "wsgi.url_scheme": "scheme",
-    "HTTP_COOKIE": "cookies",
-    "REMOTE_ADDR": "remote address",
-    "REMOTE_PORT": "remote address",
-}
-_MACHINERY = frozenset(
-    """
-    wsgi.version wsgi.errors wsgi.multithread wsgi.multiprocess wsgi.run_once wsgi.file_wrapper
-    werkzeug.request werkzeug.debug.preserve_context
-    """.split()
-)
-_ACCEPT: dict[str, type[Accept]] = {
-    "Accept": MIMEAccept,
-    "Accept-Charset": CharsetAccept,
-    "Accept-Encoding": Accept,
-    "Accept-Language": LanguageAccept,
-}
 _SIMPLE = frozenset({type(None), bool, int, float, complex, str, bytes})
-
-
-class Kind(enum.Enum):
-    """What reading an input means for sharing."""
-
-    LEARNED = "learned"  # requests that agree on it share
-    PERSONAL = "personal"  # requests without it share
-    NEVER = "never"  # everybody has one of his own
+_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443", None: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +60,9 @@ class Rules:
         if word == "cookie":
             return Kind.LEARNED if self._chosen(name) else Kind.PERSONAL
         if word == "header":
-            return Kind.PERSONAL if _is_personal(rest, self.personal) else Kind.LEARNED
+            return Kind.PERSONAL if is_personal(rest, self.personal) else Kind.LEARNED
         if word == "best":
-            return Kind.LEARNED if _best_of(name) else Kind.NEVER
+            return Kind.LEARNED if best_of(name) else Kind.NEVER
         if name in ("cookies", "body") or name.startswith(("environ ", "request.")):
             return Kind.PERSONAL
         if name in ("host", "scheme", "all headers") or word == "query" or name.startswith("g."):
@@ -146,7 +80,7 @@ class Rules:
             return self.query != "read"
         if word == "best":
             return self.blank(f"header {rest.partition(' ')[0]}")
-        if word == "header" and _key_of(rest) in BLANK:
+        if word == "header" and key_of(rest) in BLANK:
             return True
         if not isinstance(self.vary, frozenset) or name in self.vary:
             return False
@@ -166,7 +100,7 @@ class Rules:
 
     def input_of(self, environ_key: str) -> str:
         """The input name of an environ key; empty if reading it is not recorded."""
-        name = _input_of(environ_key)
+        name = input_of(environ_key)
         return name if self.records(name) else ""
 
     def _chosen(self, name: str) -> bool:
@@ -192,7 +126,7 @@ class Rules:
         return (self._places if len(environ_key) <= _LONGEST else self._make_place)(environ_key)
 
     def _make_place(self, environ_key: str) -> Kind | None:
-        name = _input_of(environ_key)
+        name = input_of(environ_key)
         return None if name in ("", "body") or self.blank(name) else self.kind(name)
 
     def _make_readers(self, names: tuple[str, ...]) -> "_Readers":
@@ -257,7 +191,7 @@ class Inputs:
         for key in _headers_in(self.environ):
             value = dict.__getitem__(self.environ, key)
             if type(value) is str and rules.place(key) is Kind.LEARNED:
-                seen[key] = normal(_name_of(key), value)
+                seen[key] = normal(name_of(key), value)
         if not rules.blank("host") and (host := _host(self)) is not None:
             seen.update(_of_host(host))
         if not rules.blank("scheme") and (scheme := _scheme(self)) is not None:
@@ -282,7 +216,7 @@ class Inputs:
         """The first cookie of each name, and whether the header says nothing besides cookies."""
         if self._jar is None:
             text = dict.get(self.environ, "HTTP_COOKIE")
-            self._jar = _parse_cookies(text) if type(text) is str else ({}, True)
+            self._jar = parse_cookies(text) if type(text) is str else ({}, True)
         return self._jar
 
 
@@ -313,14 +247,14 @@ def _reader(rules: Rules, name: str) -> tuple[_Value, _Carries | None]:
         return _absent, lambda inputs: name[8:] in inputs.attributes
     word, _, rest = name.partition(" ")
     if word == "query":
-        return (lambda inputs: _parameters(inputs.query).get(rest)), None
+        return (lambda inputs: parameters(inputs.query).get(rest)), None
     if word == "best":
         return _reader_of_best(name), None
     if word == "cookie":
         if kind is Kind.LEARNED:
             return (lambda inputs: inputs.jar()[0].get(rest)), None
         return _absent, _carrier_of_cookie(rest)
-    key = _key_of(rest) if word == "header" else rest
+    key = key_of(rest) if word == "header" else rest
     if kind is Kind.PERSONAL:
         return _absent, lambda inputs: dict.__contains__(inputs.environ, key)
     return _reader_of_header(rest, key), None
@@ -344,13 +278,13 @@ def _reader_of_header(name: str, key: str) -> _Value:
 
 def _reader_of_best(name: str) -> _Value:
     header = name.split(" ", 2)[1]
-    key = _key_of(header)
+    key = key_of(header)
 
     def value(inputs: Inputs) -> Hashable:
         text = dict.get(inputs.environ, key)
         if type(text) is not str:
-            return _best(name, None)
-        found: Hashable = _kept(_best, name, normal(header, text))
+            return best(name, None)
+        found: Hashable = kept(best, name, normal(header, text))
         return found
 
     return value
@@ -406,7 +340,7 @@ def _headers_in(environ: dict[str, Any]) -> Iterator[str]:
 
 def _all_headers(inputs: Inputs) -> Hashable:
     seen = inputs.visible()
-    return tuple(sorted((_name_of(key), seen[key]) for key in _headers_in(seen)))
+    return tuple(sorted((name_of(key), seen[key]) for key in _headers_in(seen)))
 
 
 def _host(inputs: Inputs) -> str | None:
@@ -421,7 +355,7 @@ def _host(inputs: Inputs) -> str | None:
         port = dict.get(inputs.environ, "SERVER_PORT")
         if type(port) is str and port.isdecimal():  # else it is a socket's path
             host = f"{host}:{port}"
-    host = host.strip(_SPACE).lower()
+    host = host.strip(SPACE).lower()
     if ":" in host:
         return host.removesuffix(_PORTS.get(_scheme(inputs), ""))
     return host
@@ -454,7 +388,7 @@ def _carries_body(inputs: Inputs) -> bool:
         return True
     # A view that asks for the body's type sees none.
     return dict.get(environ, "CONTENT_TYPE") not in (None, "") or any(
-        dict.__contains__(environ, key) for key in _BODY if key.startswith("HTTP_")
+        dict.__contains__(environ, key) for key in BODY if key.startswith("HTTP_")
     )
 
 
@@ -470,102 +404,6 @@ _FIXED: dict[str, tuple[_Value, _Carries | None]] = {
 def _is_simple(value: object) -> bool:
     kind = type(value)  # not isinstance: that would resolve a proxy
     return kind in _SIMPLE or issubclass(kind, enum.Enum)
-
-
-# Names.
-
-
-def _input_of(environ_key: str) -> str:
-    """What an environ key says, for any view; empty for the key's own and what is blank."""
-    if environ_key in _QUERY:
-        return "query"
-    if environ_key in KEYED or environ_key in BLANK or environ_key in _MACHINERY:
-        return ""
-    if environ_key in _NAMED:
-        return _NAMED[environ_key]
-    if environ_key in _BODY:
-        return "body"
-    if environ_key.startswith("HTTP_"):
-        return f"header {_name_of(environ_key)}"
-    return f"environ {environ_key}"
-
-
-def _name_of(environ_key: str) -> str:
-    return environ_key.removeprefix("HTTP_").replace("_", "-").title()
-
-
-def _key_of(header: str) -> str:
-    key = header.upper().replace("-", "_")
-    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-
-
-@lru_cache(64)
-def _pattern(more: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(fnmatch.translate, PERSONAL + more)))
-
-
-@lru_cache(256)
-def _is_personal(header: str, more: tuple[str, ...]) -> bool:
-    return _pattern(more).match(header.lower()) is not None
-
-
-def best_name(header: str, choices: Sequence[str], default: str | None) -> str:
-    """The input that ``best_match(choices, default)`` of an Accept header reads: its result."""
-    wanted = json.dumps(list(choices), separators=(",", ":"))
-    return f"best {header} of {wanted} else {json.dumps(default)}"
-
-
-@lru_cache(256)
-def _best_of(name: str) -> tuple[str, tuple[str, ...], str | None] | None:
-    """The header, choices and default of such a name; None if it is no such name."""
-    _, header, rest = (*name.split(" ", 2), "", "")[:3]
-    try:
-        choices, end = json.JSONDecoder().raw_decode(rest, len("of "))
-        default = json.loads(rest[end:].removeprefix(" else "))
-    except (ValueError, RecursionError):
-        return None
-    texts = (*choices, "" if default is None else default) if type(choices) is list else (None,)
-    if header not in _ACCEPT or not all(type(text) is str for text in texts):
-        return None
-    return header, tuple(choices), default
-
-
-@lru_cache(1024)
-def _best(name: str, text: str | None) -> Hashable:
-    found = _best_of(name)
-    if found is None:
-        return None
-    header, choices, default = found
-    try:
-        return parse_accept_header(text, _ACCEPT[header]).best_match(choices, default)  # type: ignore[arg-type]
-    except Exception:  # a name that no codec can have, or a choice that is no media type
-        return ("header", text)
-
-
-def input_name(spec: str) -> str:
-    """The input name of an option's text: a header's name, ``cookie:NAME`` or ``remote_addr``.
-
-    Raises `ValueError` with the cure for anything else.
-    """
-    if not isinstance(spec, str) or not spec.isascii():
-        raise ValueError(f"{spec!r} names no input; {_SPELLINGS}")
-    kind, colon, cookie = spec.partition(":")
-    if colon and kind.lower() == "cookie" and _COOKIE_NAME.fullmatch(cookie):
-        return f"cookie {cookie}"
-    if spec.lower() in ("remote_addr", "scheme"):
-        return {"remote_addr": "remote address"}.get(spec.lower(), "scheme")
-    if "_" in spec and not colon:
-        name = _name_of(spec.upper())
-        raise ValueError(f"{spec!r} is no header's name; write it as HTTP does: {name!r}")
-    if not _TOKEN.fullmatch(spec) or spec == "*":
-        raise ValueError(f"{spec!r} names no input; {_SPELLINGS}")
-    return _input_of(_key_of(spec)) or f"header {_name_of(_key_of(spec))}"
-
-
-def names_of_vary(fields: Iterable[str]) -> tuple[str, ...]:
-    """The input names for the field names of a response's ``Vary``; blank ones have none."""
-    names = ("all headers" if name == "*" else _input_of(_key_of(name)) for name in fields)
-    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def vary_fields(names: Iterable[str], rules: Rules) -> tuple[str, ...]:
@@ -584,199 +422,7 @@ def vary_fields(names: Iterable[str], rules: Rules) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def explained(field: str, names: Iterable[str]) -> bool:
-    """Do these inputs cover a field name of a response's ``Vary`` already?"""
-    names = tuple(names)
-    if field == "*":
-        return False
-    wanted = names_of_vary((field,))
-    if not wanted or wanted[0] in names or "all headers" in names:
-        return True
-    if wanted[0] == "cookies":
-        return any(name.startswith("cookie ") for name in names)
-    best = wanted[0].replace("header ", "best ", 1) + " of "
-    return any(name.startswith(best) for name in names)
-
-
-def describe(names: Iterable[str]) -> str:
-    """Names for the log and for ``Cache-Status``: ``reads cookie session, g.user``."""
-    names = tuple(names)
-    reads = ", ".join(name for name in names if name != "writes session")
-    texts = [f"reads {reads}"] if reads else []
-    return "; ".join(texts + ["writes session"] * ("writes session" in names))
-
-
-# Text.
-
-_SPACE = " \t"
-_SHORT = 500  # longer texts are not kept
-_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443", None: ""}
-_SPELLINGS = "write a header's name ('Accept-Language'), 'cookie:NAME' or 'remote_addr'"
-_COOKIE_NAME = re.compile(r'[^\x00-\x20\x7f=,;"]+')
-_COOKIE_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")
-_T = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_TOKEN = re.compile(_T)
-_WEIGHT = r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{1,3})?|1(?:\.0{1,3})?))?"
-_MEMBER = re.compile(rf"({_T})(){_WEIGHT}")
-_MEDIA = re.compile(rf"({_T}/{_T})((?:[ \t]*;[ \t]*(?![qQ]=){_T}={_T})*){_WEIGHT}")
-_SEMICOLON = re.compile(r"[ \t]*;[ \t]*")
-
-
-def normal(header: str, text: str) -> str:
-    """A header's text as renders see it; what is malformed is trimmed and no more.
-
-    Only what no reader of the field may tell apart is made equal (RFC 9111 §4.1).
-    """
-    text = text.strip(_SPACE)
-    if header not in _ACCEPT:
-        return text
-    kept: str = _kept(_normal, header, text)
-    return kept
-
-
-def _kept(function: Any, name: str, text: str) -> Any:
-    """What a cached function makes of a text; it keeps no long ones."""
-    return (function if len(text) <= _SHORT else function.__wrapped__)(name, text)
-
-
-@lru_cache(1024)
-def _normal(header: str, text: str) -> str:
-    pattern = _MEDIA if header == "Accept" else _MEMBER
-    members: dict[str, None] = {}
-    for member in filter(None, (part.strip(_SPACE) for part in text.split(","))):
-        match = pattern.fullmatch(member)
-        if match is None:
-            return text
-        value, parameters, weight = match.groups()
-        weight = "" if weight is None or weight[0] == "1" else f";q={_shortest(weight)}"
-        members[value.lower() + _SEMICOLON.sub(";", parameters) + weight] = None
-    return ",".join(sorted(members) if header == "Accept-Encoding" else members)
-
-
-def _shortest(weight: str) -> str:
-    return weight.rstrip("0").rstrip(".") if "." in weight else weight
-
-
-def _parse_cookies(text: str) -> tuple[dict[str, str], bool]:
-    found: dict[str, str] = {}
-    try:
-        pairs = list(parse_cookie(text).items(multi=True))
-    except ValueError:  # no server makes such text
-        return found, False
-    for name, value in pairs:
-        found.setdefault(name, value)
-    return found, len(pairs) == sum(1 for part in text.split(";") if part.strip())
-
-
 def _chosen_cookies(inputs: Inputs) -> str | None:
     """The ``Cookie`` header that a render sees."""
     found = {name: inputs.jar()[0].get(name) for name in sorted(inputs.rules.chosen_cookies)}
-    return _cookie_header({name: value for name, value in found.items() if value is not None})
-
-
-def _cookie_header(cookies: Mapping[str, str]) -> str | None:
-    return "; ".join(f"{name}={_quoted(value)}" for name, value in cookies.items()) or None
-
-
-def _quoted(value: str) -> str:
-    if _COOKIE_VALUE.fullmatch(value):
-        return value
-    return '"' + "".join(map("\\{:03o}".format, value.encode(errors="replace"))) + '"'
-
-
-@lru_cache(128)
-def _parameters(query: str) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, errors="werkzeug.url_quote"):
-        found[name] = (*found.get(name, ()), value)
-    return found
-
-
-# A request made of a key.
-
-
-def nobody(
-    names: Sequence[str], values: Sequence[Hashable], rules: Rules, query: str = ""
-) -> Inputs | None:
-    """The inputs of a load that no caller stands behind: what a key says, all else absent.
-
-    None where no request has these values. They may come from a shared store: nothing raises.
-    """
-    try:
-        inputs = _request_of(names, values, rules, query)
-        return inputs if inputs.under(names)[0] == tuple(values) else None
-    except Exception:
-        return None
-
-
-def _request_of(names: Sequence[str], values: Sequence[Any], rules: Rules, query: str) -> Inputs:
-    environ: dict[str, Any] = {}
-    g: dict[str, Any] = {}
-    cookies: dict[str, str] = {}
-    parameters: list[tuple[str, str]] = []
-    for name, value in zip(names, values, strict=True):
-        word, _, rest = name.partition(" ")
-        if value is None or word == "best":
-            continue
-        if name == "g.*":
-            g.update((each, _untagged(tagged)) for each, tagged in value)
-        elif name.startswith("g."):
-            g[name[2:]] = _untagged(value[1])
-        elif name == "all headers":
-            environ.update((_key_of(header), text) for header, text in value)
-        elif word == "cookie":
-            cookies[rest] = value
-        elif name == "query":
-            query = value
-        elif word == "query":
-            parameters += [(rest, each) for each in value]
-        else:
-            environ[_KEYS.get(name) or _key_of(rest)] = value
-    if cookies:
-        environ.setdefault("HTTP_COOKIE", _cookie_header(cookies))
-    if str(environ.get("HTTP_HOST")).endswith(":80"):  # which is no part of http's hosts
-        environ.setdefault("wsgi.url_scheme", "https")
-    for key, texts in _accepting(names, values).items():
-        environ.setdefault(key, ",".join(texts))
-    written = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in parameters)
-    return Inputs(environ, g, {}, rules, query or canonical_query(written.encode()))
-
-
-_KEYS = {"host": "HTTP_HOST", "scheme": "wsgi.url_scheme", "cookies": "HTTP_COOKIE"}
-
-
-def _accepting(names: Sequence[str], values: Sequence[Any]) -> dict[str, dict[str, None]]:
-    """Accept headers that may well have led to the results of ``best_match``."""
-    found: dict[str, dict[str, None]] = {}
-    for name, value in zip(names, values, strict=True):
-        best = _best_of(name) if name.startswith("best ") else None
-        if best is not None and value != best[2]:
-            text = value[1] if type(value) is tuple else value
-            found.setdefault(_key_of(best[0]), {})[text] = None
-    return found
-
-
-def _untagged(tagged: Any) -> Any:
-    """The simple value that a canonical one stands for."""
-    if type(tagged) is str:
-        return tagged
-    kind, value = tagged
-    if kind == "int":
-        return int(value, 16) if type(value) is str else value
-    if kind in ("float", "complex"):
-        return float(value) if kind == "float" else complex(value)
-    return value if kind in ("NoneType", "bool", "bytes") else _member(kind, value)
-
-
-def _member(path: str, value: Any) -> Any:
-    """A member of an enum of a module that is loaded already; nothing is imported or called."""
-    parts = path.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        found: Any = sys.modules.get(".".join(parts[:end]))
-        if found is None:
-            continue
-        for part in parts[end:]:
-            found = vars(found)[part]
-        if issubclass(found, enum.Enum):
-            return found(value) if issubclass(found, enum.Flag) else found.__members__[value]
-    raise LookupError(path)
+    return cookie_header({name: value for name, value in found.items() if value is not None})

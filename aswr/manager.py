@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from aiocache.base import BaseCache
 from flask import Flask, Response
 from flask.ctx import RequestContext
-from flask.globals import request
+from flask.globals import _cv_request, request
 from flask.signals import request_finished, request_started
 
 from . import runtime
@@ -29,7 +29,7 @@ from .jobs import JobInfo, Jobs
 from .options import UNSET, Seconds, UnsetType, check_callable, read_config, seconds
 from .serving import start_when_served
 from .site import MARK, VERB_LIMIT, Site
-from .unsafe import outdate
+from .unsafe import SAFE, outdate
 from .verbs import which_app
 from .views import CachedView
 
@@ -116,8 +116,7 @@ class CacheManager(Decorators):
     def _install(self, app: Flask, site: Site) -> None:
         app.async_to_sync = partial(_async_to_sync, app.async_to_sync, site)  # type: ignore[method-assign]
         leave_final_answers_alone(app)
-        request_finished.connect(keep_cookies_apart, app)
-        request_finished.connect(_outdate, app)
+        request_finished.connect(_finished, app)
         myself = weakref.ref(self)
 
         def first_request(sender: Flask, **extra: Any) -> None:
@@ -337,7 +336,9 @@ def _async_to_sync(
     return call
 
 
-def _outdate(sender: Flask, response: Response, **extra: Any) -> None:
-    """What an unsafe request says is out of date is no longer served."""
-    manager: CacheManager = sender.extensions["aswr"]
-    outdate(manager._sites[sender], request, response)
+def _finished(sender: Flask, response: Response, **extra: Any) -> None:
+    """What holds for every answer of the app: no cookie beside our fields, no stale URL left."""
+    keep_cookies_apart(response)
+    if _cv_request.get().request.method not in SAFE:
+        manager: CacheManager = sender.extensions["aswr"]
+        outdate(manager._sites[sender], request, response)

@@ -6,7 +6,7 @@ Any thread. Must not know renders, engines or Flask.
 import logging
 from collections.abc import Callable, Iterable
 
-from .inputs import Kind
+from .names import Kind
 
 log = logging.getLogger("aswr.render")
 

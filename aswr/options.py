@@ -14,7 +14,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal
 
-from .inputs import PRESET_FUNCTIONS, Kind, Rules, input_name
+from .inputs import Rules
+from .names import PRESET_FUNCTIONS, Kind, input_name
 from .policy import Times
 
 Seconds = float | timedelta

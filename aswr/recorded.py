@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from werkzeug.datastructures import Accept, EnvironHeaders
 
-from .inputs import Rules, best_name
+from .fieldtext import best_name
+from .inputs import Rules
 
 LONGEST_BEST = 400  # characters of a derived input's name; beyond, the whole header is the input
 

@@ -25,8 +25,9 @@ from werkzeug.sansio.request import Request as SansRequest
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as PlainRequest
 
-from .inputs import Inputs, Kind, Rules, describe
+from .inputs import Inputs, Rules
 from .keys import canonical_query
+from .names import Kind, describe
 from .recorded import (
     RecordedEnviron,
     RecordedHeaders,

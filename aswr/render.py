@@ -34,8 +34,9 @@ from .emission import Emission
 from .errors import LoadError, as_exception
 from .flight import Fate, Flight, Loaded
 from .freshness import said
-from .inputs import Inputs, Kind, describe, explained, names_of_vary
+from .inputs import Inputs
 from .keys import VariantKey, ViewKey
+from .names import Kind, describe, explained, names_of_vary
 from .notes import Notes
 from .options import Plan, Tags, tag_tuple
 from .recorder import Recorder, record_g, recorded_context, writes_session

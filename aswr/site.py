@@ -20,8 +20,9 @@ from werkzeug.routing import RequestRedirect
 
 from .engine import Engine
 from .flight import Load
-from .inputs import Inputs, Rules, nobody
+from .inputs import Inputs, Rules
 from .keys import VariantKey, ViewKey, base_of, canonical_query, split_path
+from .nobody import nobody
 from .options import Plan, plan
 from .render import BaseUrl, environ_of
 from .runtime import Runtime

@@ -11,22 +11,19 @@ from werkzeug.datastructures import CharsetAccept, LanguageAccept, MIMEAccept
 from werkzeug.http import parse_accept_header
 from werkzeug.wrappers import Request
 
-from aswr.inputs import (
+from aswr.fieldtext import best_name, normal
+from aswr.inputs import Inputs, Rules, vary_fields
+from aswr.names import (
     BLANK,
     PERSONAL,
     PRESET_FUNCTIONS,
-    Inputs,
     Kind,
-    Rules,
-    best_name,
     describe,
     explained,
     input_name,
     names_of_vary,
-    nobody,
-    normal,
-    vary_fields,
 )
+from aswr.nobody import nobody
 
 quick = settings(deadline=None)
 

@@ -15,8 +15,9 @@ ROOT = Path(aswr.__file__).parent
 
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
-    errors  policy  http  codec  keys  environ
+    errors  policy  http  codec  keys  environ  names  fieldtext
     inputs  freshness  conditions
+    nobody
     options
     emission
     executor  watchdog  memory  typing

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aswr import CacheManager
-from aswr.inputs import PRESET_FUNCTIONS, Kind
+from aswr.names import PRESET_FUNCTIONS, Kind
 from aswr.options import (
     CONFIG,
     MIB,

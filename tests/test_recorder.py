@@ -39,7 +39,8 @@ from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as PlainRequest
 from werkzeug.wrappers import Response as PlainResponse
 
-from aswr.inputs import Inputs, Kind, Rules
+from aswr.inputs import Inputs, Rules
+from aswr.names import Kind
 from aswr.recorded import ONE, WHOLE, WRITERS, RecordedEnviron
 from aswr.recorder import (
     Recorder,
