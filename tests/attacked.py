@@ -168,6 +168,8 @@ class Wire:
             try:
                 response.begin()
                 return Got(response.status, tuple(response.getheaders()), response.read())
+            except (http.client.HTTPException, ConnectionError):
+                return Got(0, (), b"")  # the server hung up
             finally:
                 response.close()
 
@@ -203,6 +205,8 @@ class _Verbatim(socketserver.StreamRequestHandler):
         headers = [line.partition(":")[::2] for line in lines]
         fields = tuple((name, value.strip(" \t")) for name, value in headers)
         lengths = [value for name, value in fields if name.lower() == "content-length"]
+        if not all(length.isdecimal() for length in lengths):
+            return
         body = self.rfile.read(int(lengths[0])) if lengths else b""
         if "host" not in {name.lower() for name, _ in fields}:
             version = "HTTP/1.0"
@@ -275,7 +279,7 @@ class Naive(Subject):
 
         def serve(environ: Environ, start_response: Any) -> Iterable[bytes]:
             path = tidied(environ["PATH_INFO"])
-            if path.startswith("/login"):
+            if path.startswith("login"):
                 return app(environ, start_response)
             if path not in self._stored:
                 answer = _answer_of(app, environ)
@@ -296,10 +300,11 @@ class Naive(Subject):
 
 
 def tidied(path: str) -> str:
-    """A path as a proxy may tidy it up to make more hits."""
-    path = unicodedata.normalize("NFKC", path.encode("latin-1").decode("utf-8", "replace")).lower()
-    path = re.split(r"[?;#\0\r\n]", unquote_to_bytes(path).decode("utf-8", "replace"))[0]
-    return posixpath.normpath("/" + path.replace("\\", "/").lstrip("/"))
+    """A path as a proxy may tidy it up to make more hits: only letters and digits are left."""
+    path = unquote_to_bytes(path.encode("latin-1")).decode("utf-8", "replace")
+    path = unicodedata.normalize("NFKC", re.split(r"[?;#\0\r\n]", path)[0]).lower()
+    path = posixpath.normpath("/" + path.replace("\\", "/").lstrip("/"))
+    return re.sub(r"[\W_]", "", path)
 
 
 def _answer_of(app: Wsgi, environ: Environ) -> tuple[str, Fields, bytes]:

@@ -15,8 +15,9 @@ Has Fallen" (CPDoS, 2019); Mirheidari et al., "Cached and Confused" (2020).
 import hashlib
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import (
@@ -56,6 +57,8 @@ class Attack:
 
     ``secret`` is a pattern of what is the first one's own. ``shared``: the second's answer is one
     that people share, so it is stored and stays so. ``wire``: bytes that only a server reads.
+    ``normalised``: the second writes something in a way that no key keeps, and may be shown the
+    usual one. ``relearns``: the first makes the view read something more, and it is stored anew.
     """
 
     group: str
@@ -67,6 +70,8 @@ class Attack:
     secret: str = ""
     shared: bool = True
     wire: bool = False
+    normalised: bool = False
+    relearns: bool = False
 
     def __str__(self) -> str:
         return f"{self.group}: {self.name}"
@@ -90,7 +95,7 @@ class Drill:
 
 def mount(attack: Attack, make: Callable[[], Subject], send: Send) -> str:
     """The harm that an attack does; empty if none."""
-    with opened(Subject(), attack.build, send) as shop:
+    with opened(make() if attack.normalised else Subject(), attack.build, send) as shop:
         expected = shop.person().ask_all(attack.second)
     return _cold(attack, make, send, expected) or _warm(attack, make, send, expected)
 
@@ -121,8 +126,9 @@ def _warm(
             return "never stored"
         theirs = shop.person().ask_all(attack.first)
         shop.subject.settle()
+        ours = shop.person().ask_all(attack.second) if attack.relearns else []
         renders = shop.renders
-        ours = shop.person().ask_all(attack.second)
+        ours = ours or shop.person().ask_all(attack.second)
         if harm := judge(attack, theirs, ours, expected):
             return harm
         return "slow" if attack.shared and shop.renders != renders else ""
@@ -205,7 +211,7 @@ def behind_proxy(app: Flask, cached: Decorator) -> None:
     @app.route("/old")
     @cached()
     def old() -> Any:
-        return redirect(url_for("front", _external=True))
+        return redirect(url_for("front", _external=True), 301)
 
     app.wsgi_app = ProxyFix(app.wsgi_app, 1, 1, 1, 1, 1)  # type: ignore[method-assign]
 
@@ -242,7 +248,7 @@ def search(app: Flask, cached: Decorator) -> None:
     @cached()
     def all_of_them() -> str:
         pairs = list(request.args.items(multi=True))
-        return f"{pairs} {request.args.get('q')} {request.values.get('q')}"
+        return f"{pairs} {request.args.get('q')} {request.form.get('q')}"
 
     @app.route("/one")
     @cached(query=["q"])
@@ -285,8 +291,8 @@ def cases(app: Flask, cached: Decorator) -> None:
     @cached()
     def front() -> Any:
         read = request.headers.get
-        if any(len(value) > 8000 for _, value in request.headers):
-            abort(400)
+        if any(len(value) > 8000 for _, value in request.headers) or len(request.headers) > 80:
+            abort(431)
         if any(ord(char) < 32 or ord(char) > 126 for char in read("X-Metadata", "")):
             abort(400)
         if request.method == "PUT" or read("X-HTTP-Method-Override", "GET") != "GET":
@@ -312,6 +318,7 @@ def cases(app: Flask, cached: Decorator) -> None:
     def big() -> Any:
         response = make_response("0123456789" * 100)
         response.set_etag("v1")
+        response.last_modified = datetime(2020, 1, 1, tzinfo=UTC)
         response.headers["Accept-Ranges"] = "bytes"
         return response.make_conditional(request, accept_ranges=True, complete_length=1000)
 
@@ -332,7 +339,7 @@ def links(app: Flask, cached: Decorator) -> None:
     @app.route("/go")
     @cached()
     def go() -> Any:
-        return redirect(f"{request.scheme}://{request.host}/login")
+        return redirect(f"{request.scheme}://{request.host}/login", 308)
 
     @app.route("/reset")
     @cached()
@@ -362,14 +369,13 @@ def accounts(app: Flask, cached: Decorator) -> None:
         flash(f"secret-{name}-welcome")
         return "ok"
 
-    @app.route("/", defaults={"rest": ""})
-    @app.route("/account", defaults={"rest": ""}, strict_slashes=False)
-    @app.route("/account/<path:rest>")
-    @app.route("/<path:rest>")
     @cached()
-    def account(rest: str) -> str:
+    def account(rest: str = "") -> str:
         user = session.get("user")
         return f"account of secret-{user}" if user else "nobody"
+
+    for number, rule in enumerate(("/", "/account", "/<path:rest>")):
+        app.add_url_rule(rule, f"account{number}", account)
 
     @app.route("/flashed")
     @cached()
@@ -398,12 +404,6 @@ def accounts(app: Flask, cached: Decorator) -> None:
             return response
 
         return "seen"
-
-    @app.route("/visits")
-    @cached()
-    def visits() -> str:
-        session["visits"] = session.get("visits", 0) + 1
-        return f"visit {session['visits']}"
 
     @app.route("/theme")
     @cached()
@@ -438,7 +438,12 @@ def accounts(app: Flask, cached: Decorator) -> None:
     @app.route("/address")
     @cached()
     def address() -> str:
-        return f"{request.headers.get('X-Forwarded-For')} {request.access_route[:-1]}"
+        return str(request.headers.get("X-Forwarded-For"))
+
+    @app.route("/route")
+    @cached()
+    def route() -> str:
+        return str(request.access_route[0])
 
     @app.route("/tagged")
     @cached()
@@ -534,7 +539,7 @@ def chosen(app: Flask, cached: Decorator) -> None:
     @cached()
     def front() -> str:
         name = request.args.get("name", "X-Plain")
-        return f"{name in request.cookies} {name in request.headers}"
+        return f"{name!r} {name in request.cookies} {name in request.headers}"
 
 
 # The table.
@@ -575,7 +580,7 @@ def _headers() -> Iterator[Attack]:
         (header("X-Anything", "evil", "/all"),), (Ask("/all"),),
     )  # fmt: skip
     proxied = (
-        ("X-Forwarded-Host", EVIL), ("X-Forwarded-Proto", "ftp"), ("X-Forwarded-Prefix", "/evil"),
+        ("X-Forwarded-Host", EVIL), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Prefix", "/evil"),
         ("X-Forwarded-Port", "666"),
     )  # fmt: skip
     for name, value in proxied:
@@ -600,7 +605,7 @@ def _headers() -> Iterator[Attack]:
         yield Attack(
             "unkeyed header", f"X-Forwarded-Host {title}", storefront,
             (Ask("/cloned", headers=headers),), (header("X-Forwarded-Host", HOST, "/cloned"),),
-            wire=True,
+            wire=True, relearns="underscore" in title,
         )  # fmt: skip
 
 
@@ -613,7 +618,7 @@ def _parameters() -> Iterator[Attack]:
         ("q[]=evil", "q=a"), ("Q=evil", "q=a"), ("q=", "x="), ("q=a#evil", "q=a"), ("q=a%23", "q=a"),
         ("q=evil&", "q=evil&x"), ("?q=evil", "q=evil"), ("q=é", "q=%E9"), ("q=evil", ""),
         ("utm_source=evil", ""), ("q=a&q[]=evil", "q=a"), ("&&q=evil", "q=a"), ("=evil", "q=a"),
-        ("q=('a', 'b')", "q=a&b"), ("q=a%1fevil", "q=a&evil="), ("q=%E2%84%AA", "q=K"),
+        ("q=%28%27a%27%2C%27b%27%29", "b&q=a"), ("q=a%1fevil", "evil=&q=a"), ("q=%E2%84%AA", "q=K"),
     ):  # fmt: skip
         asks = [Ask(f"/search?{query}" if query else "/search") for query in (first, second)]
         odd = not first.isascii() or "#" in first or " " in first
@@ -641,7 +646,7 @@ def _parameters() -> Iterator[Attack]:
 
 
 PATHS = (
-    ("/a%2fb", "/a/b"), ("/a%2Fb", "/a/b"), ("/a/./b", "/a/b"), ("/a/../b", "/b"), ("/a%2e%2e/b", "/b"),
+    ("/a%2fb", "/a/b"), ("/a%2Fb", "/a/b"), ("/a/./b", "/a/b"), ("/a/../b", "/b"), ("/a%2e%2e/b", "/a../b"),
     ("/a/%2e%2e/b", "/b"), ("/a/..%2fb", "/b"), ("/x%3Fq=evil", "/x?q=evil"), ("/x%23evil", "/x"),
     ("/x%00evil", "/x"), ("/x%0aevil", "/x"), ("/x%0d%0aevil", "/x"), ("/x;evil", "/x"), ("/X", "/x"),
     ("/%78", "/x"), ("/x%20", "/x"), ("/x/", "/x"), ("/x%5cevil", "/x/evil"), ("/%E2%84%AA", "/K"),
@@ -649,8 +654,8 @@ PATHS = (
     ("/e%CC%81", "/%C3%A9"),
 )  # fmt: skip
 RAW_PATHS = (
-    ("//x", "/x"), ("///x", "/x"), (f"//{EVIL}/x", "/x"), ("/a//b", "/a/b"), (f"http://{EVIL}/x", "/x"),
-    (f"http://{HOST}@{EVIL}/x", "/x"), (f"https://{HOST}/x", "/x"), ("/x#evil", "/x"), ("/é", "/%E9"),
+    ("//x", "/x"), ("///x", "/x"), (f"//{EVIL}/x", f"/{EVIL}/x"), ("/a//b", "/a/b"), (f"http://{EVIL}/x", "/x"),
+    (f"http://{HOST}@{EVIL}/x", "/x"), (f"https://{HOST}/x", "/x"), ("/x#evil", "/x"), ("/é", "/%C3%A9"),
     ("/\x01", "/"), ("http://[::1]/x", "/x"), (f"http://{EVIL}", "/"), ("/x\\evil", "/x/evil"),
     ("*", "/"), ("x", "/x"),
 )  # fmt: skip
@@ -661,7 +666,8 @@ def _paths() -> Iterator[Attack]:
         for first, second in pairs:
             title = f"{first!r} for {second}"[:60]
             yield Attack(
-                "path confusion", title, files, (Ask(first),), (Ask(second),), wire=wire
+                "path confusion", title, files, (Ask(first),), (Ask(second),), wire=wire,
+                normalised=second in ("/%fe", "/a%2fb"),
             )
     yield Attack(
         "path confusion", "target and Host of two minds", links,
@@ -672,8 +678,8 @@ def _paths() -> Iterator[Attack]:
 def _deception() -> Iterator[Attack]:
     for target in (
         "/account", "/account/x.css", "/account/x.css?v=1", "/account;x.css", "/account%3Bx.css",
-        "/account%2fx.css", "/account/%2e%2e/x.css", "/account%00.css", "/account%0a.css",
-        "/account%3fx.css", "/account%23x.css", "/account?x.css", "/static/..%2faccount",
+        "/account%2fx.css", "/account/%2e%2e/x.css", "/account%00.css", "/account%09.css",
+        "/account%3fx.css", "/account%23x.css", "/account?x.css", "/styles/..%2faccount",
         "/account/..%2fx.css", "/account/favicon.ico", "/robots.txt/../account", "/account/x.CSS",
         "/account/", "/ACCOUNT/x.js",
     ):  # fmt: skip
@@ -716,19 +722,14 @@ def _denial() -> Iterator[Attack]:
         ("PURGE", Ask(method="PURGE")),
         ("HEAD", Ask(method="HEAD")),
         ("OPTIONS", Ask(method="OPTIONS")),
-        ("malformed length", header("Content-Length", "evil")),
+        ("many headers", Ask(headers=tuple((f"X-{n}", "evil") for n in range(99)))),
     ):
-        wire = title == "malformed length"
-        yield Attack("cached error", title, cases, (ask,), harm="denied", wire=wire)
+        yield Attack("cached error", title, cases, (ask,), harm="denied")
     for title, ask in (
-        ("get in lower case", Ask(method="get")),
         ("header with a line feed", header("X-Trace", "a\nSet-Cookie: evil=1")),
         ("header with NUL", header("X-Metadata", "a\0b")),
         ("very long header", header("X-Oversized", "x" * 40_000)),
-        ("header without a name", header("", "evil")),
-        ("many headers", Ask(headers=tuple((f"X-{n}", "evil") for n in range(99)))),
         ("HTTP/1.0", Ask(version="HTTP/1.0", method="HEAD")),
-        ("empty chunked body", header("Transfer-Encoding", "chunked", body=b"0\r\n\r\n")),
     ):
         yield Attack("cached error", f"{title}, on the wire", cases, (ask,), harm="denied", wire=True)
     for title, name, value in (
@@ -738,7 +739,6 @@ def _denial() -> Iterator[Attack]:
         ("another unit", "Range", "lines=1-2"), ("If-None-Match", "If-None-Match", '"v1"'),
         ("If-None-Match *", "If-None-Match", "*"), ("If-Match", "If-Match", '"other"'),
         ("If-Modified-Since", "If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT"),
-        ("If-Unmodified-Since", "If-Unmodified-Since", "Fri, 01 Jan 1971 00:00:00 GMT"),
     ):  # fmt: skip
         ask = header(name, value, "/big")
         yield Attack("Range and conditions", title, cases, (ask,), (Ask("/big"),), harm="denied")
@@ -749,7 +749,7 @@ def _denial() -> Iterator[Attack]:
 
 
 HOSTS = (
-    EVIL, f"{HOST}:1337", f"{HOST}.{EVIL}", f"{HOST}.", "SHOP.EXAMPLE:80", f"evil@{HOST}", "[::1]",
+    EVIL, f"{HOST}:1337", f"{HOST}.{EVIL}", f"{HOST}.", "SHOP.EXAMPLE:81", f"evil@{HOST}", "[::1]",
     "127.0.0.1", "evil_host", "", f"{HOST}:evil", f"{HOST}:", f"{HOST},{EVIL}", f"{HOST}/evil",
     f"{HOST}?evil", f"{HOST}#evil", "xn--evil-", "évil.example", f"{HOST} {EVIL}", "'><script>",
 )  # fmt: skip
@@ -783,13 +783,13 @@ def _hosts() -> Iterator[Attack]:
 
 def _leaks() -> Iterator[Attack]:
     secret = r"secret-[\w-]+"
-    alone = frozenset({"/form", "/cookie", "/late-cookie", "/visits", "/flashed"})
+    alone = frozenset({"/form", "/cookie", "/late-cookie", "/flashed"})
     for target in ("/", "/flashed", "/form", "/cookie", "/late-cookie", "/tagged", "/gone"):
         yield Attack(
             "cookies and sessions", f"logged in, {target}", accounts, logged_in(target),
             (Ask(target),), "leaks", secret, shared=target not in alone | {"/gone"},
         )  # fmt: skip
-    for target in ("/form", "/cookie", "/late-cookie", "/visits"):
+    for target in ("/form", "/cookie", "/late-cookie"):
         yield Attack(
             "cookies and sessions", f"anonymous, {target}", accounts, (Ask(target),) * 3,
             (Ask(target),), "leaks", secret, shared=False,
@@ -805,11 +805,9 @@ def _leaks() -> Iterator[Attack]:
     )  # fmt: skip
     for title, ask, second in (
         ("a preference", header("Cookie", "theme=evil", "/theme"), Ask("/theme")),
-        ("a malformed one", header("Cookie", 'theme="ev\\151l', "/theme"), Ask("/theme")),
+        ("escaped", header("Cookie", 'theme="ev\\151l"', "/theme"), Ask("/theme")),
         ("sent twice", header("Cookie", "theme=evil; theme=plain", "/theme"), Ask("/theme")),
-        ("by comma", header("Cookie", "a=b, theme=evil", "/theme"), Ask("/theme")),
         ("listed", header("Cookie", "theme=evil", "/cookies"), Ask("/cookies")),
-        ("without a name", header("Cookie", "=theme", "/cookies"), Ask("/cookies")),
     ):
         yield Attack("cookies and sessions", f"cookie, {title}", accounts, (ask,), (second,))
     for title, headers, target in (
@@ -818,11 +816,12 @@ def _leaks() -> Iterator[Attack]:
         ("X-User-Id", (("X-User-Id", "secret-7"),), "/key"),
         ("a token of the load balancer's", (("X-Amzn-Oidc-Jwt-Data", "secret-jwt"),), "/key"),
         ("X-Forwarded-For", (("X-Forwarded-For", "198.51.100.7"),), "/address"),
+        ("the address", (("X-Forwarded-For", "198.51.100.7"),), "/route"),
     ):
         ask = Ask(target, headers=headers)
         yield Attack(
             "credentials", title, accounts, (ask,), (Ask(target),), "leaks",
-            secret + r"|198\.51\.100\.7",
+            secret + r"|198\.51\.100\.7", shared=target != "/route",
         )  # fmt: skip
     for name in ("SSL_CLIENT_S_DN", "REMOTE_USER"):
         ask = Ask("/certificate", server=((name, "secret-alice"),))
@@ -858,7 +857,7 @@ def _collisions() -> Iterator[Attack]:
     for first, second in (
         ("/a%26b/c", "/a/b%26c"), ("/a%7Cb/c", "/a/b%7Cc"), ("/a%3Ab/c", "/a/b%3Ac"),
         ("/a/b%3Fx=1", "/a/b?x=1"), ("/a/b?x=1%26y=2", "/a/b?x=1&y=2"), ("/a/b%00", "/a/b"),
-        ("/a/b%27%2C%27", "/a/b"), ("/a%20/b", "/a/%20b"), ("/None/b", "/a/b"),
+        ("/a/b%27%2C%27", "/a/b"), ("/a%20/b", "/a/%20b"),
     ):  # fmt: skip
         yield Attack("key collision", f"{first} for {second}", separators, (Ask(first),), (Ask(second),))
     pairs = (
@@ -881,3 +880,256 @@ ATTACKS: tuple[Attack, ...] = tuple(
     )
     for attack in table()
 )  # fmt: skip
+
+
+# What is measured.
+
+PAGE = 8 * 1024  # bytes of a page
+WALK = 400  # requests that walk through all there is: three times the room
+
+
+def catalogue(app: Flask, cached: Decorator) -> None:
+    """Pages without end, each of some size; the front page has one variant per language."""
+
+    @app.route("/", defaults={"name": ""})
+    @app.route("/<path:name>")
+    @cached()
+    def page(name: str) -> Any:
+        read = request.headers.get
+        text = f"{name} {request.args.get('q')} {read('User-Agent')} {read('Accept-Language')}"
+        seed = hashlib.sha256(text.encode()).hexdigest()
+        return f"{text}\n{seed * (PAGE // len(seed))}"
+
+
+def moody(app: Flask, cached: Decorator) -> None:
+    """Pages that look at who asks, when something is odd."""
+
+    @app.route("/", defaults={"name": ""})
+    @app.route("/<name>")
+    @cached()
+    def page(name: str) -> Any:
+        if request.headers.get("X-Debug"):
+            return f"you are {request.remote_addr}"
+        if name.startswith("missing"):
+            app.logger.info("no %s for %s", name, request.remote_addr)
+            abort(404)
+        if name.startswith("form"):
+            session["token"] = "token"
+        return f"page {name}"
+
+    @app.route("/named")
+    @cached()
+    def named() -> str:
+        return str(request.headers.get(request.headers.get("X-Name", "X-Plain")))
+
+    @app.route("/query")
+    @cached()
+    def query() -> str:
+        return str(request.cookies.get(request.headers.get("X-Name", "plain")))
+
+
+def marked(app: Flask, cached: Decorator) -> None:
+    """A page with room for a line feed in its fields."""
+
+    @app.route("/")
+    @cached()
+    def front() -> Any:
+        response = make_response("BODYBODYBODYBODYBODY")
+        response.headers["X-Mark"] = MARK.decode()
+        return response
+
+
+MARK = b"MARKMARKMARKMARKMARKMARK"
+SPLIT = b"M\r\nSet-Cookie: evil=1; A="
+
+
+def many_urls(make: Callable[[], Subject]) -> str:
+    """URLs without end; those that are asked for all the time must stay, and memory be bounded."""
+    return _walk(make, lambda n: Ask(f"/{n}"))
+
+
+def many_queries(make: Callable[[], Subject]) -> str:
+    """As `many_urls`, by parameters."""
+    return _walk(make, lambda n: Ask(f"/?q={n}"))
+
+
+def many_agents(make: Callable[[], Subject]) -> str:
+    """Values of a header without end, for one URL that has known ones."""
+    return _walk(make, lambda n: header("User-Agent", f"evil/{n}"))
+
+
+def many_pairs(make: Callable[[], Subject]) -> str:
+    """Values of two headers without end, each sent twice."""
+    return _walk(
+        make,
+        lambda n: Ask(headers=(("User-Agent", f"evil/{n // 2}"), ("Accept-Language", f"x-{n // 2}"))),
+    )  # fmt: skip
+
+
+def _walk(make: Callable[[], Subject], ask: Callable[[int], Ask]) -> str:
+    """Ask for all of these, and now and then for what many people ask for."""
+    known = [Ask("/"), header("Accept-Language", "de"), header("User-Agent", "known")]
+    with opened(Subject(), catalogue) as shop:
+        expected = [essence(got) for got in shop.person().ask_all(known)]
+    with opened(make(), catalogue) as shop:
+        person = shop.person()
+        for _ in range(3):
+            answers = [essence(got) for got in person.ask_all(known)]
+        lost = 0
+        for n in range(WALK):
+            person.ask(ask(n))
+            if n % 20 == 0:
+                shop.subject.settle()
+                renders = shop.renders
+                answers = [essence(got) for got in person.ask_all(known)]
+                lost += shop.renders - renders
+        if answers != expected:
+            return "poisoned"
+        if shop.subject.bytes() > LIMIT:
+            return "unbounded"
+        return "slow" if lost else ""
+
+
+def _stays_shared(
+    make: Callable[[], Subject], odd: Iterable[Ask], plain: tuple[Ask, ...] = (Ask("/"), Ask("/a"))
+) -> str:
+    """After what is odd, what is plain must be shared as before, and be stored if it was not."""
+    for warm in (True, False):
+        with opened(make(), moody) as shop:
+            for _ in range(3 * warm):
+                shop.person().ask_all(plain)
+            shop.person().ask_all(odd)
+            shop.subject.settle()
+            for _ in range(2):
+                shop.person().ask_all(plain)
+            renders = shop.renders
+            shop.person().ask_all(plain)
+            if shop.renders != renders:
+                return "slow"
+    return ""
+
+
+def odd_urls(make: Callable[[], Subject]) -> str:
+    """URLs that only odd visitors ask for look at the visitor's address; the others do not."""
+    return _stays_shared(make, [Ask(f"/missing{n}") for n in range(5)])
+
+
+def odd_forms(make: Callable[[], Subject]) -> str:
+    """Some URLs of a view write a session; the others do not."""
+    return _stays_shared(make, [Ask(f"/form{n}") for n in range(5)])
+
+
+def odd_header(make: Callable[[], Subject]) -> str:
+    """With a header that nobody sends, the page looks at the visitor's address."""
+    return _stays_shared(make, [header("X-Debug", "1")] * 3)
+
+
+def odd_names(make: Callable[[], Subject]) -> str:
+    """A visitor says which header is read: he can make the URL depend on any number of them."""
+    odd = [header("X-Name", f"X-Name-{n}", "/named") for n in range(200)]
+    return _stays_shared(make, odd, (Ask("/named"),))
+
+
+def odd_cookies(make: Callable[[], Subject]) -> str:
+    """As `odd_names`, with cookies."""
+    odd = [header("X-Name", f"name-{n}", "/query") for n in range(200)]
+    return _stays_shared(make, odd, (Ask("/query"),))
+
+
+def many_ranges(make: Callable[[], Subject]) -> str:
+    """A thousand overlapping ranges, and a thousand requests of one: no more bytes, no renders."""
+    with opened(make(), catalogue) as shop:
+        person = shop.person()
+        whole = person.ask_all([Ask("/")] * 2)[0]
+        renders, held = shop.renders, shop.subject.bytes()
+        ranges = ",".join("0-" for _ in range(1000))
+        got = person.ask(header("Range", f"bytes={ranges}"))
+        if len(got.body) > 2 * len(whole.body):
+            return "amplified"
+        for n in range(200):
+            person.ask(header("Range", f"bytes={n}-{n}"))
+        if shop.subject.bytes() > held + PAGE:
+            return "unbounded"
+        return "slow" if shop.renders != renders else ""
+
+
+def header_in_store(make: Callable[[], Subject]) -> str:
+    """Who can write to the store writes a line feed into a field."""
+    subject = make()
+    with opened(subject, marked) as shop:
+        shop.person().ask(Ask("/"))
+        shop.subject.settle()
+        subject.corrupt(lambda data: data.replace(MARK, SPLIT))
+        heir = subject.heir()
+    with opened(heir, marked) as shop:
+        got = shop.person().ask(Ask("/"))
+    if any("\r" in value or "\n" in value for _, value in got.headers) or got.lines("Set-Cookie"):
+        return "splits"
+    return "denied" if got.status >= 400 else ""
+
+
+class Bomb:
+    """What runs code where it is unpickled."""
+
+    went_off = False
+
+    def __reduce__(self) -> Any:
+        return detonate, ()
+
+
+def detonate() -> str:
+    """What the bomb runs."""
+    Bomb.went_off = True
+    return "boom"
+
+
+def code_in_store(make: Callable[[], Subject]) -> str:
+    """Who can write to the store puts a pickle there."""
+    Bomb.went_off = False
+    subject = make()
+    with opened(subject, marked) as shop:
+        shop.person().ask(Ask("/"))
+        shop.subject.settle()
+        subject.corrupt(lambda data: pickle.dumps(Bomb()))
+        heir = subject.heir()
+    with opened(heir, marked) as shop:
+        try:
+            got = shop.person().ask(Ask("/"))
+        except Exception:
+            got = Got(500, (), b"")
+    if Bomb.went_off:
+        return "runs code"
+    return "denied" if got.status >= 400 else ""
+
+
+def garbage_in_store(make: Callable[[], Subject]) -> str:
+    """Who can write to the store cuts what is there."""
+    subject = make()
+    with opened(subject, marked) as shop:
+        shop.person().ask(Ask("/"))
+        shop.subject.settle()
+        subject.corrupt(lambda data: data[: len(data) // 2])
+        heir = subject.heir()
+    with opened(heir, marked) as shop:
+        try:
+            got = shop.person().ask(Ask("/"))
+        except Exception:
+            return "denied"
+    return "denied" if got.status >= 400 else ""
+
+
+DRILLS = (
+    Drill("memory exhaustion", "URLs", many_urls),
+    Drill("memory exhaustion", "parameters", many_queries),
+    Drill("memory exhaustion", "values of a header", many_agents),
+    Drill("memory exhaustion", "values of two headers, each twice", many_pairs),
+    Drill("cache switched off", "some URLs look at the address", odd_urls, False),
+    Drill("cache switched off", "some URLs write a session", odd_forms, False),
+    Drill("cache switched off", "a header makes the page look at the address", odd_header, False),
+    Drill("cache switched off", "names of headers", odd_names, False),
+    Drill("cache switched off", "names of cookies", odd_cookies, False),
+    Drill("Range and conditions", "a thousand ranges", many_ranges, False),
+    Drill("stored bytes", "a field with a line feed", header_in_store),
+    Drill("stored bytes", "a pickle", code_in_store),
+    Drill("stored bytes", "half an answer", garbage_in_store),
+)

@@ -21,12 +21,16 @@ EPOCH = "epoch"
 def entry_of(value: Any, **changes: Any) -> Entry:
     fields = {
         "stored": 100.0, "fresh_until": 110.0, "stale_until": 120.0, "error_until": 150.0,
-        "born": 7, "cost": 0.5, "tags": ("news",), "reads": ("user",),
+        "born": 7, "cost": 0.5, "tags": ("news",), "names": ("host",),
     }  # fmt: skip
     return Entry(value=value, **{**fields, **changes})
 
 
-PAGE = entry_of(Answer(200, (("Content-Type", "text/html"), ("X-A", "ä \t;")), b"<p>\xff\x00"))
+PAGE = entry_of(
+    Answer(
+        200, (("Content-Type", "text/html"), ("X-A", "ä \t;")), b"<p>\xff\x00", ("Vary",), "Accept"
+    )
+)
 
 
 # There and back
@@ -52,6 +56,8 @@ answers = st.builds(
     status=st.integers(100, 599),
     headers=st.lists(st.tuples(header_name, header_value), max_size=3).map(tuple),
     body=st.binary(max_size=20),
+    ours=st.lists(header_name, max_size=2).map(tuple),
+    vary=header_value,
 )
 
 
@@ -62,7 +68,7 @@ def entries(draw: st.DrawFn) -> Entry:
     return Entry(
         value=draw(answers | plain), stored=stored, fresh_until=fresh, stale_until=stale,
         error_until=error, born=draw(st.integers(0, 2**63)), cost=draw(st.floats(0, 1e9)),
-        tags=draw(names), reads=draw(names),
+        tags=draw(names), names=draw(names), strict=draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -204,7 +210,8 @@ def check_valid(data: bytes) -> None:
     assert all(math.isfinite(end) for end in [*ends, entry.cost])
     assert ends == sorted(ends)
     assert type(entry.born) is int
-    assert all(type(name) is str for name in entry.tags + entry.reads)
+    assert all(type(name) is str for name in entry.tags + entry.names)
+    assert type(entry.strict) is bool
     assert entry.passing == ""
     if isinstance(entry.value, Answer):
         assert 100 <= entry.value.status <= 599

@@ -169,6 +169,12 @@ class Bench:
         decision = decide(entry, self.clock(), self.engine.retry_at(key))
         return entry.value if entry is not None and decision.serve else None
 
+    def flight(self, load: Load, inline: "Future[Loaded] | None" = None) -> Flight:
+        """A flight that the engine knows nothing of."""
+        return Flight(
+            load, load.key, 1, 0.0, 0.0, self.clock, self.runtime, lambda flight: None, inline
+        )
+
     def close(self) -> None:
         self.runtime.submit(lambda: self.engine.drain(0.0), "drain").result(LIMIT)
         self.runtime.stop()
@@ -322,7 +328,7 @@ def test_nothing_is_served_past_its_deadline(bench: Bench) -> None:
     seen = {}
     for seconds in (0, 5.999, 6, 9.999, 10, 14.999, 15):
         bench.clock.now = entry.stored + seconds
-        fallback = bench.engine.fallback(KEY)
+        fallback = bench.engine.fallback(source.load)
         seen[seconds] = (
             decide(bench.store.peek(KEY), bench.clock()).verdict, bench.served(),
             fallback.value if fallback else None,
@@ -514,7 +520,7 @@ def test_a_purged_entry_is_not_served(bench: Bench, purge: Any) -> None:
     bench.store_now(source, "page", tags=("news", "sport"))
     clean = purge(bench.engine)
     assert bench.store.peek(KEY) is None
-    assert bench.engine.fallback(KEY) is None
+    assert bench.engine.fallback(source.load) is None
     waiter = bench.ask(source)
     source.next().give("new", tags=("news", "sport"))
     assert bench.result(waiter).value == "new"
@@ -992,7 +998,7 @@ def test_patience_is_shorter_where_an_older_entry_can_stand_in(bench: Bench) -> 
     assert bench.engine.patience(waiter) == 0.5
     bench.clock.now = entry.error_until - 0.4
     assert bench.engine.patience(waiter) == 3, "it will be gone when the patience is"
-    parent = Flight(source.load, 1, 0.0, bench.runtime, lambda flight: None)
+    parent = bench.flight(source.load)
     assert bench.engine.patience(Waiter(source.load, parent=parent)) is None
 
 
@@ -1031,7 +1037,7 @@ def test_who_is_told_to_run_the_load_with_the_last_second_runs_it(bench: Bench) 
         return Loaded("mine")
 
     load = Load(KEY, "mine", Times(10), run, True)
-    flight = Flight(load, 1, 0.0, bench.runtime, lambda flight: None, Future())
+    flight = bench.flight(load, Future())
 
     class Late(Future[Result]):
         def result(self, timeout: float | None = None) -> Result:
@@ -1353,7 +1359,7 @@ def test_a_full_stack_leaves_no_flight_behind(bench: Bench) -> None:
 def test_an_inline_runner_who_left_is_not_waited_for(bench: Bench) -> None:
     """A caller who was to run the load himself and is gone is no runner: an executor thread is."""
     source = Source(sync=True)
-    parent = Flight(Source(("parent",)).load, 1, 0.0, bench.runtime, lambda flight: None)
+    parent = bench.flight(Source(("parent",)).load)
     waiter = Waiter(source.load, parent=parent, inline=True)
     waiter.future.cancel()
     bench.runtime.post(bench.engine._join, waiter)

@@ -31,7 +31,8 @@ ENTRY = Entry(value="page", stored=0.0, fresh_until=1.0, stale_until=2.0, error_
 def flight(name: str, run: Any = None, **options: Any) -> Flight:
     """A flight in no runtime."""
     load = Load((name,), name, Times(10, load_timeout=2.5), run, False)
-    return Flight(load, 1, 0.0, cast(Runtime, None), lambda flight: None, **options)
+    runtime = cast(Runtime, options.pop("runtime", None))
+    return Flight(load, load.key, 1, 0.0, 0.0, lambda: 0.0, runtime, lambda flight: None, **options)
 
 
 def join(parent: Flight, *goals: Flight) -> None:
@@ -214,13 +215,13 @@ ROWS: list[tuple[Fate, bool, bool, How]] = [
 @pytest.mark.parametrize(("fate", "stored", "first", "how"), ROWS)
 def test_what_a_waiter_gets(fate: Fate, stored: bool, first: bool, how: How) -> None:
     """One row per fate and place in the queue; who must pass gets no value."""
-    loaded = Loaded("page", fate, reads=("user",), detail="why")
+    loaded = Loaded("page", fate, names=("host",), detail="why", status=304)
     result = result_for(loaded, ENTRY, stored, first)
     assert result.how is how
     assert result.value == (None if how is How.PASS else "page")
     assert result.entry == (ENTRY if fate is Fate.STORE else None)
     assert result.detail == ("" if fate in (Fate.STORE, Fate.FAILED) else "why")
-    assert result.reads == (() if how is How.PASS else ("user",))
+    assert result.status == (0 if how in (How.PASS, How.FAILED) else 304)
     assert result.flight is None
     assert result.first == (first and fate is Fate.FAILED)
 

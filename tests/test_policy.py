@@ -12,6 +12,7 @@ from aswr.policy import (
     RETRY_MOST,
     TABLE,
     Decision,
+    Lifetime,
     Times,
     Trouble,
     Verdict,
@@ -166,7 +167,7 @@ def test_deadlines(
     expected: tuple[float, ...],
 ) -> None:
     """Deadlines are the timeout less the jitter's share, the margin before it, the grace after."""
-    ends = given_times.deadlines(100.0, cost, draw, lifetime)
+    ends = given_times.deadlines(100.0, cost, draw, Lifetime(lifetime))
     assert (ends.fresh_until, ends.stale_until, ends.error_until) == expected
 
 

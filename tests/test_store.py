@@ -343,7 +343,7 @@ async def sent(store: Store, key: Hashable, entry: Entry) -> Entry | None:
 )
 def test_what_is_saved_is_fetched(shared: Store, value: Any) -> None:
     """An entry comes back from the backend as it went in, its size in bytes aside."""
-    entry = entry_of(shared, value, tags=("news",), reads=("user",), cost=0.5)
+    entry = entry_of(shared, value, tags=("news",), names=("host",), strict=True, cost=0.5)
     found = run(sent(shared, KEY, entry))
     assert found == replace(entry, size=found.size)
     assert shared.errors == 0
