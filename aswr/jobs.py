@@ -110,8 +110,9 @@ class Jobs:
         for site, job in self._pairs(sites):
             try:
                 load = site.load_of(job.path, job.compute_func)
-            except ValueError as error:
-                errors.append(error)
+            except Exception as error:  # also of the app's own: a converter, or key=
+                refused = ValueError(f"no plain request for {job.path} can be made: {error!r}")
+                errors.append(error if isinstance(error, ValueError) else refused)
                 continue
             good.append((site, job))
             lives = load.times.timeout

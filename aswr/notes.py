@@ -77,7 +77,7 @@ class Notes:
 
     def never(self, detail: str) -> str:
         """The text for a pass that is not the caller's own doing; empty where it is."""
-        names = detail.removeprefix("reads ").split(", ")
+        names = detail.removeprefix("reads ").replace("; ", ", ").split(", ")
         return next((self._never[name] for name in names if name in self._never), "")
 
     def answers(self, reason: str) -> None:

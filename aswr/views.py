@@ -22,18 +22,18 @@ from . import http
 from .answers import respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
 from .codec import Answer, Entry
-from .emission import Emission
 from .errors import UnkeyedInput
-from .flight import Fate, Flight, How, Load, Loaded, Result, current_flight
+from .flight import How, Load, Result, current_flight
 from .freshness import Asks, asks
 from .inputs import Inputs, vary_fields
 from .keys import Unkeyable, VariantKey, ViewKey, canonical
+from .loading import ViewLoad
 from .notes import Notes
 from .options import Plan, Tags
 from .passing import Passing
 from .policy import Decision, Verdict, heed
 from .recorder import inputs_of, recorder_of
-from .render import Rendering, Target, tell_monitors
+from .render import Target, tell_monitors
 from .site import MARK, Site, query_of
 
 
@@ -306,8 +306,8 @@ class CachedView:
         target = self._whole(target, function)
         if inputs is None:
             inputs = inputs_of(context, asked.plan.rules)
-        load = self._load_of(site, asked.key, target, inputs.snapshot(), asked.scoped)
-        return load if where is asked.key else replaced(load, key=where)
+        kept = inputs.snapshot()
+        return ViewLoad(context.app, site, asked.key, target, kept, asked.scoped).load(where)
 
     def load_url(
         self,
@@ -324,7 +324,7 @@ class CachedView:
         target = self._target(site.plan_of(self), compute_func)
         if "@" in key.view and compute_func is None and self._compute is None:
             target = replaced(target, instance=instance_maker(None, function))
-        return self._load_of(site, key, self._whole(target, function), inputs, False)
+        return ViewLoad(site.app, site, key, self._whole(target, function), inputs).load(key)
 
     def _target(self, plan: Plan, compute_func: Callable[..., Any] | None) -> Target:
         compute = compute_func or self._compute
@@ -339,51 +339,6 @@ class CachedView:
         if not target.plan.public or function is None or function is self.wrapper:
             return target
         return replaced(target, view=self, whole=function, is_async=is_async(function))
-
-    def _load_of(
-        self, site: Site, key: ViewKey, target: Target, inputs: Inputs, scoped: bool
-    ) -> Load:
-        app, base, store = site.app, site.base, site.store
-        rules = target.plan.rules
-
-        def rendering(flight: Flight, prior: Entry | None) -> Rendering:
-            return Rendering(
-                app, key, base, target, flight, inputs, scoped=scoped, prior=prior,
-                still=lambda: store.glance(flight.key),
-            )  # fmt: skip
-
-        def over(flight: Flight, rendered: Rendering, loaded: Loaded) -> Loaded:
-            if loaded.fate is Fate.PASS and rendered.never:
-                until = flight.clock() + target.plan.times.retry_most
-                site.note_passing(key.view, key, loaded.detail, until)
-            return loaded
-
-        def on_thread(flight: Flight) -> Loaded:
-            rendered = rendering(flight, _renewable(store.glance(flight.key)))
-            run = rendered.blocking if target.is_async else rendered.on_thread
-            loaded = run()
-            if rendered.repeat:
-                rendered = rendering(flight, None)
-                loaded = rendered.blocking() if target.is_async else rendered.on_thread()
-            return over(flight, rendered, loaded)
-
-        async def on_loop(flight: Flight) -> Loaded:
-            rendered = rendering(flight, _renewable(store.glance(flight.key)))
-            loaded = await rendered.on_loop()
-            if rendered.repeat:
-                rendered = rendering(flight, None)
-                loaded = await rendered.on_loop()
-            return over(flight, rendered, loaded)
-
-        def under(names: tuple[str, ...]) -> tuple[Hashable, str]:
-            values, why = inputs.under(names)
-            if why:
-                self._notes.passes(inputs.carried(names), rules.kind)
-            return VariantKey(key, names, values), why
-
-        sync = not target.is_async or target.plan.blocking
-        run = on_thread if sync else on_loop
-        return Load(key, self.name, target.plan.times, run, sync, under)
 
     # Answering.
 
@@ -503,13 +458,6 @@ class CachedView:
     @property
     def _body(self) -> Callable[..., Any]:
         return self.view if self._compute is None else compute_body(self._compute)
-
-
-def _renewable(entry: Entry | None) -> Entry | None:
-    """The entry, if its view set validators by which it can be asked whether it still holds."""
-    if entry is None or not isinstance(entry.value, Answer):
-        return None
-    return entry if Emission.validators(entry.value) else None
 
 
 def _may_share(context: RequestContext, entry: Entry | None, decision: Decision) -> bool:

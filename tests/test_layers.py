@@ -28,7 +28,7 @@ LAYERS = """
     render
     engine  calls
     site
-    answers  passing  unsafe
+    answers  passing  unsafe  loading
     views  memo  jobs  verbs
     decorators
     asgi  serving
@@ -70,6 +70,7 @@ KNOWS_FLASK = {
     "recorded",
     "recorder",
     "bodies",
+    "loading",
     "passing",
     "calls",
     "render",
