@@ -4,7 +4,7 @@ Owns what is in flight and who waits for it. Everything here runs on the loop, u
 otherwise, and changes state in one synchronous step:
 
     flights     key -> Flight             at most one per key (invariant 1)
-    failures    key -> (count, retry_at)  read from any thread, changed here
+    failures    `Failures`                read from any thread, changed here
     asked       keys that a STALE hit has posted and the loop has not yet seen
     active      flights not quite over: one may still be saving to the backend
     passes      passing views that run on the loop
@@ -25,14 +25,14 @@ from typing import Any
 
 from .codec import Entry
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
+from .failures import Failures
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
-from .policy import Verdict, backoff, covers, decide
+from .policy import Verdict, covers, decide
 from .runtime import Runtime
 from .store import Store
 
 log = logging.getLogger("aswr.engine")
 
-MOST_FAILURES = 10_000
 MOST_NAMES = 64  # inputs of one URL; who reads more passes
 CLOSED = Result(How.PASS, detail="closed")
 
@@ -70,7 +70,7 @@ class Board:
         self.closed = False
         self.waiting = 0
         self.flights: dict[Hashable, Flight] = {}
-        self.failures: dict[Hashable, tuple[int, float]] = {}
+        self.failures = Failures(self.clock)
         self._asked: set[Hashable] = set()
         self._active: set[asyncio.Task[None]] = set()
         self._joiners: list[Future[None]] = []
@@ -84,11 +84,6 @@ class Board:
     def runtime(self) -> Runtime:
         """The loop thread, started if need be."""
         return self._runtime()
-
-    def retry_at(self, key: Hashable) -> float | None:
-        """When the next try is due after a failed load of this key; None after a good one."""
-        failed = self.failures.get(key)
-        return None if failed is None else failed[1]
 
     def find(self, load: Load) -> tuple[Load, Entry | None, str]:
         """The load under the key that its URL has by now, what lies there, and why to pass.
@@ -124,14 +119,14 @@ class Board:
     def _start(self, load: Load) -> None:
         self._asked.discard(load.key)
         load, entry, _ = self.find(load)
-        decision = decide(entry, self.clock(), self.retry_at(load.key))
+        decision = decide(entry, self.clock(), self.failures.retry_at(load.key))
         if decision.load and load.key not in self.flights and not self.closed:
             self._begin(load)
 
     def tick(self, load: Load) -> bool:
         """A periodic refresh is due: begin it unless it is under way or held back. On the loop."""
         load, _, _ = self.find(load)
-        retry_at = self.retry_at(load.key)
+        retry_at = self.failures.retry_at(load.key)
         if self.closed or load.key in self.flights:
             return False
         if retry_at is not None and self.clock() < retry_at:
@@ -411,30 +406,21 @@ class Board:
         if loaded.fate is Fate.FAILED or loaded.failed:
             self._count_failure(flight, loaded.detail or loaded.value)
         elif loaded.fate is Fate.KEEP:
-            self._hold_back(flight)
-        elif self.failures.pop(flight.key, None) is not None:
+            self.failures.count(flight.key, flight.load.times.retry_most)
+        elif self.failures.forget(flight.key):
             log.info("%s: loads succeed again", flight.load.name)
 
     def _count_failure(self, flight: Flight, why: object) -> None:
         if flight.expired:
             return  # counted when its time was up
         self.load_failures += 1
-        count = self._hold_back(flight)
+        count = self.failures.count(flight.key, flight.load.times.retry_most)
         if count == 1 and (not flight.attended or self.fallback(flight.load) is not None):
             log.warning(
                 "%s: a load failed (%s); what is stored stays, retries back off",
                 flight.load.name, why, extra={"aswr_key": flight.key},
                 exc_info=why if isinstance(why, BaseException) else None,
             )  # fmt: skip
-
-    def _hold_back(self, flight: Flight) -> int:
-        """Put off the next try in the background; returns the failures in a row."""
-        count = self.failures.pop(flight.key, (0, 0.0))[0] + 1
-        while len(self.failures) >= MOST_FAILURES:
-            del self.failures[next(iter(self.failures))]
-        wait = backoff(count, flight.load.times.retry_most)
-        self.failures[flight.key] = (count, self.clock() + wait)
-        return count
 
     def _expire(self, flight: Flight) -> None:
         """The load's time is up: release who waits, and cancel it if it can be cancelled."""

@@ -13,19 +13,11 @@ from flask import Flask, Response
 from flask.ctx import RequestContext
 
 from .calls import is_async
+from .checks import Seconds, check_callable, check_tags, refuse_undecoratable, timeout_of
 from .codec import Entry
 from .keys import name_of
 from .memo import Memoized, wrap
-from .options import (
-    UNSET,
-    Seconds,
-    UnsetType,
-    check_callable,
-    check_given,
-    check_tags,
-    refuse_undecoratable,
-    timeout_of,
-)
+from .options import UNSET, UnsetType, check_given
 from .site import Site, find_view
 from .typing import CachedFunction, Memoizer
 from .verbs import Verbs

@@ -28,7 +28,7 @@ class Engine(Board):
         now = self.clock()
         decision = decide(entry, now)
         if decision.verdict is not Verdict.FRESH:
-            decision = decide(entry, now, self.retry_at(key))
+            decision = decide(entry, now, self.failures.retry_at(key))
         return now, decision
 
     # Starting and waiting.
@@ -186,7 +186,7 @@ class Engine(Board):
         keys = list(keys)
         for key in keys:
             self.store.sweep(key, number)
-            self.failures.pop(key, None)
+            self.failures.forget(key)
         if self.store.shared:
             await self.store.remove(keys)
         else:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .checks import seconds
 from .flight import Load
 from .keys import split_path
-from .options import seconds
 from .runtime import Runtime
 from .site import Site
 from .ticker import Ticker

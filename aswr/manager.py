@@ -23,10 +23,11 @@ from flask.signals import request_finished, request_started
 from . import runtime
 from .answers import keep_cookies_apart, leave_final_answers_alone
 from .asgi import AsgiApp
+from .checks import Seconds, check_callable, seconds
 from .decorators import Decorators
 from .executor import DaemonExecutor
 from .jobs import JobInfo, Jobs
-from .options import UNSET, Seconds, UnsetType, check_callable, read_config, seconds
+from .options import UNSET, UnsetType, read_config
 from .serving import start_when_served
 from .site import MARK, VERB_LIMIT, Site
 from .unsafe import SAFE, outdate

@@ -16,11 +16,11 @@ from flask import Flask
 from flask.ctx import AppContext
 from werkzeug.wrappers import Response
 
+from .checks import Tags, tag_tuple
 from .codec import Entry, Uncarriable, size_of
 from .errors import LoadError, as_exception
 from .flight import Fate, Flight, How, Load, Loaded, Result
 from .keys import CallKey, Signature, Unkeyable, canonical
-from .options import Tags, tag_tuple
 from .policy import Verdict
 from .render import refuse_awaitable, tell_monitors
 from .runtime import thread_sensitive

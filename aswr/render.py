@@ -29,6 +29,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from . import http
 from .bodies import StreamTooLong, freeze
+from .checks import Tags, tag_tuple
 from .codec import Answer, Entry
 from .emission import Emission
 from .errors import LoadError, as_exception
@@ -38,7 +39,7 @@ from .inputs import Inputs
 from .keys import VariantKey, ViewKey
 from .names import Kind, describe, explained, names_of_vary
 from .notes import Notes
-from .options import Plan, Tags, tag_tuple
+from .options import Plan
 from .recorder import Recorder, record_g, recorded_context, writes_session
 from .runtime import thread_sensitive
 

@@ -21,6 +21,7 @@ from werkzeug.datastructures import Headers
 from . import http
 from .answers import respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
+from .checks import Tags
 from .codec import Answer, Entry
 from .errors import UnkeyedInput
 from .flight import How, Load, Result, current_flight
@@ -29,7 +30,7 @@ from .inputs import Inputs, vary_fields
 from .keys import Unkeyable, VariantKey, ViewKey, canonical
 from .loading import ViewLoad
 from .notes import Notes
-from .options import Plan, Tags
+from .options import Plan
 from .passing import Passing
 from .policy import Decision, Verdict, heed
 from .recorder import inputs_of, recorder_of

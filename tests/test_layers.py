@@ -17,7 +17,7 @@ ROOT = Path(aswr.__file__).parent
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext
     inputs  freshness  conditions
-    nobody
+    nobody  checks  failures
     options
     emission
     executor  watchdog  memory  typing
@@ -52,6 +52,8 @@ PURE = {
     "nobody",
     "freshness",
     "conditions",
+    "checks",
+    "failures",
     "emission",
 }
 IMPURE = {"asyncio", "threading", "time", "concurrent", "subprocess", "socket", "random", "logging"}

@@ -12,22 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aswr import CacheManager
-from aswr.names import PRESET_FUNCTIONS, Kind
-from aswr.options import (
-    CONFIG,
-    MIB,
-    TIME_OPTIONS,
-    UNSET,
+from aswr.checks import (
     check_callable,
-    check_given,
     check_tags,
-    plan,
-    read_config,
     refuse_undecoratable,
     seconds,
     tag_tuple,
     timeout_of,
 )
+from aswr.names import PRESET_FUNCTIONS, Kind
+from aswr.options import CONFIG, MIB, TIME_OPTIONS, UNSET, check_given, plan, read_config
 
 
 def refused(call: Callable[[], object], error: type[Exception], *words: str) -> None:
