@@ -17,19 +17,31 @@ from .codec import Answer
 # On responses of ours: the answer they were made of, and that the app's hooks ran in its render.
 _ANSWER, _FINAL = "_aswr_answer", "_aswr_final"
 
+# A cache that kept a 416 would give it to who asks for the whole: it has no lifetime, no validator.
+_OF_WHAT_IS_KEPT = frozenset(
+    {"cache-control", "cdn-cache-control", "expires", "etag", "last-modified"}
+)
+
 Fields = list[tuple[str, str]]
 
 
 def respond(
-    context: RequestContext, answer: Answer, status: str, age: float | None, *, public: bool
+    context: RequestContext,
+    answer: Answer,
+    status: str,
+    age: float | None,
+    *,
+    public: bool,
+    part: bool = False,
 ) -> Response:
     """The response of a request: 200 or what the answer's status is, 304, 206 or 416.
 
     ``status`` is our member of ``Cache-Status``, ``age`` in seconds. Ranges are served of public
-    answers: what is not may still be changed by a hook (RFC 9110 §13.2.2, §14.2).
+    answers: what is not may still be changed by a hook (RFC 9110 §13.2.2, §14.2). A `part` is
+    another view's to use: what the request asks is asked of the whole.
     """
     code, fields, body = answer.status, list(answer.headers), answer.body
-    if code == 200:
+    if code == 200 and not part:
         environ = context.request.environ
         if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
             code, fields, body = _conditional(environ, answer)
@@ -49,7 +61,7 @@ def respond(
     if len(headers) > len(fields):  # Werkzeug's own Content-Type, where the view gave none
         headers[:] = fields
     setattr(response, _ANSWER, answer)
-    if public:
+    if public and not part:
         setattr(response, _FINAL, True)
     return response
 
@@ -75,6 +87,7 @@ def _ranged(environ: dict[str, Any], answer: Answer) -> tuple[int, Fields, bytes
         return 200, fields, answer.body
     fields = [(name, value) for name, value in fields if name.lower() != "content-length"]
     if isinstance(part, conditions.Unsatisfiable):
+        fields = [field for field in fields if field[0].lower() not in _OF_WHAT_IS_KEPT]
         return 416, [*fields, ("Content-Range", f"bytes */{size}")], b""
     where = ("Content-Range", f"bytes {part.first}-{part.last}/{size}")
     return 206, [*fields, where], answer.body[part.first : part.last + 1]

@@ -146,7 +146,7 @@ def _vary(name: str, value: Any) -> Any:
 def _varying(name: str, text: str) -> str:
     """The input of a header, a cookie or the host, which requests may share by value."""
     found, rules = _input(name, text), Rules()
-    if rules.blank(found) or found == "body":
+    if rules.blank(found) or found == "body" or found.startswith("g."):
         raise ValueError(f"{name}: no cached view is shown {text!r}, so leave it out")
     if not found.startswith("cookie ") and rules.kind(found) is not Kind.LEARNED:
         raise ValueError(
@@ -168,12 +168,12 @@ def is_function(text: str) -> bool:
 def _ignore(name: str, value: Any) -> tuple[str, ...]:
     texts = _names(name, value)
     for text in texts:
-        dotted = "." in text.partition(":")[0]
+        dotted = "." in text.partition(":")[0] and not text.startswith("g.")
         if (is_function(text) or dotted) and not _FUNCTION.fullmatch(text):
             raise ValueError(
                 f"{name}: {text!r} is no function; write 'module:function', as in "
                 "'flask_login.utils:_create_identifier'. What else can be ignored: a header, "
-                "'cookie:NAME', 'remote_addr'"
+                "'cookie:NAME', 'remote_addr', 'g.NAME'"
             )
         if not is_function(text):
             _input(name, text)

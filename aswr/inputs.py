@@ -20,6 +20,7 @@ from .keys import canonical
 from .names import (
     BLANK,
     BODY,
+    PERSONS,
     PRESET_FUNCTIONS,
     Kind,
     describe,
@@ -144,7 +145,7 @@ class Inputs:
     the whole canonical query.
     """
 
-    __slots__ = ("_jar", "attributes", "environ", "g", "query", "rules")
+    __slots__ = ("_jar", "attributes", "environ", "g", "query", "rules", "scoped")
 
     def __init__(
         self,
@@ -159,6 +160,7 @@ class Inputs:
         self.attributes = attributes
         self.rules = rules
         self.query = query
+        self.scoped = False  # a scope stands for the person: of what is personal only g counts
         self._jar: tuple[dict[str, str], bool] | None = None
 
     def under(self, names: Sequence[str]) -> tuple[tuple[Hashable, ...], str]:
@@ -167,13 +169,14 @@ class Inputs:
         The values are as a render on this request's behalf would see them.
         """
         values, carriers = self.rules._readers(tuple(names))
-        carried = [name for name, carries in carriers if carries(self)] if carriers else ()
+        carried = self.carried(names) if carriers else ()
         return tuple([value(self) for value in values]), describe(carried) if carried else ""
 
     def carried(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of these names because of which the request must pass."""
         _, carriers = self.rules._readers(tuple(names))
-        return tuple(name for name, carries in carriers if carries(self))
+        found = (name for name, carries in carriers if carries(self))
+        return tuple(name for name in found if not self.scoped or name.startswith("g."))
 
     def snapshot(self) -> "Inputs":
         """The same inputs in copies that outlive the request: of objects only that they exist."""
@@ -182,7 +185,10 @@ class Inputs:
             for key, value in dict.items(self.environ)
         }
         g = {name: value if _is_simple(value) else _OBJECT for name, value in self.g.items()}
-        return Inputs(environ, g, dict.fromkeys(self.attributes), self.rules, self.query)
+        g.update({name: _NOBODY for name in PERSONS if name in g and _is_nobody(name, self)})
+        kept = Inputs(environ, g, dict.fromkeys(self.attributes), self.rules, self.query)
+        kept.scoped = self.scoped
+        return kept
 
     def visible(self) -> dict[str, Any]:
         """The environ entries that a render on this request's behalf gets on top of its own."""
@@ -210,7 +216,8 @@ class Inputs:
 
     def simple_g(self) -> dict[str, Any]:
         """The names in ``g`` that have simple values, which renders may see."""
-        return {name: value for name, value in self.g.items() if _is_simple(value)}
+        seen = {name: value for name, value in self.g.items() if _is_simple(value)}
+        return {name: value for name, value in seen.items() if not self.rules.blank(f"g.{name}")}
 
     def jar(self) -> tuple[dict[str, str], bool]:
         """The first cookie of each name, and whether the header says nothing besides cookies."""
@@ -226,6 +233,7 @@ _Carries = Callable[[Inputs], bool]
 _Readers = tuple[tuple[_Value, ...], tuple[tuple[str, _Carries], ...]]
 _LONGEST = 64  # characters of an environ key whose kind is remembered
 _OBJECT = object()  # stands for one of the request's in a snapshot
+_NOBODY = object()  # for a person who has not logged in
 
 
 def _reader(rules: Rules, name: str) -> tuple[_Value, _Carries | None]:
@@ -295,7 +303,14 @@ def _reader_of_g(name: str) -> tuple[_Value, _Carries]:
         found = inputs.g.get(name, _OBJECT)
         return ("g", canonical(found)) if _is_simple(found) else None
 
-    return value, lambda inputs: not _is_simple(inputs.g.get(name))
+    return value, lambda inputs: not _is_simple(inputs.g.get(name)) and not _is_nobody(name, inputs)
+
+
+def _is_nobody(name: str, inputs: Inputs) -> bool:
+    """Is this a person of an extension's who has not logged in?"""
+    return name in PERSONS and (
+        inputs.g[name] is _NOBODY or getattr(inputs.g[name], "is_authenticated", None) is False
+    )
 
 
 def _carrier_of_cookie(name: str) -> _Carries:
@@ -379,7 +394,8 @@ def _simple_names(inputs: Inputs) -> Hashable:
 
 
 def _any_object(inputs: Inputs) -> bool:
-    return not all(map(_is_simple, inputs.g.values()))
+    objects = (name for name, value in inputs.g.items() if not _is_simple(value))
+    return any(not _is_nobody(name, inputs) for name in objects)
 
 
 def _carries_body(inputs: Inputs) -> bool:

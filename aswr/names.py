@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 PRESET_FUNCTIONS = frozenset({"flask_login.utils:_create_identifier"})
+# Names in ``g`` in which an extension keeps whom it made of the request: to be nobody is to be
+# absent, as in a render, where the extension makes it anew of what it reads.
+PERSONS = frozenset({"_login_user"})
 
 # Always in the key, or the same for everybody.
 KEYED = frozenset(
@@ -114,7 +117,7 @@ def is_personal(header: str, more: tuple[str, ...]) -> bool:
 
 
 def input_name(spec: str) -> str:
-    """The input name of an option's text: a header's name, ``cookie:NAME`` or ``remote_addr``.
+    """The input name of an option's text: a header, ``cookie:NAME``, ``remote_addr``, ``g.NAME``.
 
     Raises `ValueError` with the cure for anything else.
     """
@@ -123,6 +126,8 @@ def input_name(spec: str) -> str:
     kind, colon, cookie = spec.partition(":")
     if colon and kind.lower() == "cookie" and _COOKIE_NAME.fullmatch(cookie):
         return f"cookie {cookie}"
+    if spec.startswith("g.") and spec[2:].isidentifier():
+        return spec
     if spec.lower() in ("remote_addr", "scheme"):
         return {"remote_addr": "remote address"}.get(spec.lower(), "scheme")
     if "_" in spec and not colon:

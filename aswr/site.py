@@ -149,9 +149,23 @@ class Site:
     def load_of(self, path: str, compute_func: Callable[..., Any] | None = None) -> Load:
         """The load of a plain request for ``path``; raises as `plain_key`."""
         key, view, function = self._resolve(path)
-        inputs = nobody((), (), self.plan_of(view).rules, split_path(path)[1] or "")
+        inputs = self._nobody((), (), self.plan_of(view).rules, split_path(path)[1] or "")
         assert inputs is not None  # only values can contradict each other
         return view.load_url(self, key, function, compute_func, inputs)
+
+    def _nobody(
+        self,
+        names: tuple[str, ...],
+        values: tuple[Hashable, ...],
+        rules: Rules,
+        query: str = "",
+    ) -> Inputs | None:
+        """The inputs of a load on behalf of nobody, who comes by the base URL."""
+        inputs, base = nobody(names, values, rules, query), self.base
+        if inputs is not None:
+            inputs.environ.setdefault("HTTP_HOST", base.host)
+            inputs.environ.setdefault("wsgi.url_scheme", base.scheme)
+        return inputs
 
     def used_variants(
         self, path: str, plain: Load, compute_func: Callable[..., Any] | None = None
@@ -178,7 +192,7 @@ class Site:
             if entry is None or entry.names or entry.passing:
                 continue
             names, values = (key.names, key.values) if isinstance(key, VariantKey) else ((), ())
-            if (inputs := nobody(names, values, rules)) is not None:
+            if (inputs := self._nobody(names, values, rules)) is not None:
                 load = view.load_url(self, url, function, compute_func, inputs)
                 loads.append(load if not variant else replace(load, key=key))
         return loads

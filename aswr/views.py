@@ -35,7 +35,7 @@ from .passing import Passing
 from .policy import Decision, Verdict, heed
 from .recorder import inputs_of, recorder_of
 from .render import Target, tell_monitors
-from .site import MARK, Site, query_of
+from .site import MARK, Site, find_view, query_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +234,7 @@ class CachedView:
         if entry is not None and entry.names:
             learned = entry.names
             inputs = inputs_of(asked.context, rules)
+            inputs.scoped = asked.scoped
             values, why = inputs.under(learned)
             self._note_reads(learned)
             if why:
@@ -307,6 +308,7 @@ class CachedView:
         target = self._whole(target, function)
         if inputs is None:
             inputs = inputs_of(context, asked.plan.rules)
+            inputs.scoped = asked.scoped
         kept = inputs.snapshot()
         return ViewLoad(context.app, site, asked.key, target, kept, asked.scoped).load(where)
 
@@ -337,8 +339,9 @@ class CachedView:
 
     def _whole(self, target: Target, function: Callable[..., Any] | None) -> Target:
         """Of a public view the decorators above ours are part of what is cached."""
-        if not target.plan.public or function is None or function is self.wrapper:
+        if not target.plan.public or function is self.wrapper or find_view(function) is not self:
             return target
+        assert function is not None
         return replaced(target, view=self, whole=function, is_async=is_async(function))
 
     # Answering.
@@ -421,9 +424,14 @@ class CachedView:
         self, context: RequestContext, answer: Answer, age: float | None, **status: str | int | bool
     ) -> Response:
         if context.app.debug:
-            status["key"] = f"{self.name} {context.request.full_path}"
+            query = dict.get(context.request.environ, "QUERY_STRING", "")  # not a read
+            status["key"] = f"{self.name} {context.request.path}?{query}"
         public = self._site(context).plan_of(self).public
-        return respond(context, answer, http.cache_status(**status), age, public=public)
+        served = context.app.view_functions.get(context.request.endpoint or "")
+        return respond(
+            context, answer, http.cache_status(**status), age, public=public,
+            part=find_view(served) is not self,
+        )  # fmt: skip
 
     # Passing.
 
