@@ -6,7 +6,7 @@ Any thread. Must not know renders, engines or Flask.
 import logging
 from collections.abc import Callable, Iterable
 
-from .names import Kind
+from .names import PERSONS, Kind
 
 log = logging.getLogger("aswr.render")
 
@@ -38,10 +38,10 @@ class Notes:
     def passes(self, names: Iterable[str], kind: Callable[[str], Kind]) -> None:
         """Requests pass because of these inputs."""
         for name in names:
-            if not self.first(name):
-                continue
+            if name.removeprefix("g.") in PERSONS or not self.first(name):
+                continue  # of a person, the cookie that he is made of tells
             cause = self.cause(name, kind(name))
-            if kind(name) is Kind.NEVER or name.startswith("g."):
+            if kind(name) is Kind.NEVER:
                 self._never[name] = cause
             extra = {"aswr_view": self._name, "aswr_input": name}
             log.warning("%s", cause, extra=extra)

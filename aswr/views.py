@@ -194,9 +194,11 @@ class CachedView:
             except Unkeyable:
                 return None
         scope = None if self._scope is None else self._scope()
+        # In a render of another view this is a read.
+        query = b"" if plan.rules.query in ("read", ()) else request.query_string
         key = ViewKey(
             self.key_name(cls), request.root_path, request.path,
-            query_of(plan.rules, request.query_string), request.host if site.by_host else "",
+            query_of(plan.rules, query), request.host if site.by_host else "",
             call, self.extra(scope),
         )  # fmt: skip
         return Asked(site, plan, context, key, scope is not None, args, kwargs)

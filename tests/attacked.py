@@ -28,9 +28,18 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from aswr import CacheManager
 
 HOST = "shop.example"
+EVIL = "evil.example"
 LIMIT = 1024 * 1024  # bytes that a cache may take, where it can be told
 SOCKET_LIMIT = 5.0  # seconds
 MOST_HEAD = 256 * 1024  # bytes of a request's head
+
+# What may differ between two answers that say the same; the fields of caching are each cache's own.
+VOLATILE = frozenset(
+    """
+    age cache-control cache-status cdn-cache-control connection content-length date etag expires
+    server transfer-encoding vary
+    """.split()
+)
 
 Fields = list[tuple[str, str]]
 Environ = dict[str, Any]
@@ -120,6 +129,21 @@ class Got:
         """All that a client gets, fields and body."""
         head = "\r\n".join(f"{name}: {value}" for name, value in self.headers)
         return f"{self.status}\r\n{head}\r\n\r\n{self.body.decode('utf-8', 'replace')}"
+
+
+def header(name: str, value: str, target: str = "/", **more: Any) -> Ask:
+    """A request with one header."""
+    return Ask(target, headers=((name, value),), **more)
+
+
+def essence(got: Got, secret: str = "") -> tuple[Any, ...]:
+    """What an answer says, less what differs from run to run."""
+    body = got.body.decode("utf-8", "replace")
+    fields = [(name.lower(), value) for name, value in got.headers if name.lower() not in VOLATILE]
+    told = sorted(
+        (name, value.partition("=")[0] if name == "set-cookie" else value) for name, value in fields
+    )
+    return got.status, told, re.sub(secret, "…", body) if secret else body
 
 
 # How a request reaches an app.
@@ -253,6 +277,9 @@ class Subject:
     def settle(self) -> None:
         """Wait for what goes on in the background."""
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass, where it can be told."""
+
     def bytes(self) -> int:
         """What is stored, in bytes."""
         return 0
@@ -330,9 +357,14 @@ class Aswr(Subject):
         self.backend = backend
 
     def install(self, app: Flask) -> None:
-        """Register with the app; the clock stands still."""
+        """Register with the app, with a clock that `wait` moves."""
         app.config.update(self._config)
-        self.manager = CacheManager(app, cache=self.backend, clock=lambda: 1_000_000.0)
+        self._now = 1_000_000.0
+        self.manager = CacheManager(app, cache=self.backend, clock=lambda: self._now)
+
+    def wait(self, seconds: float) -> None:
+        """Move the clock."""
+        self._now += seconds
 
     def cached(self, query: list[str] | None = None) -> Callable[..., Any]:
         """`cacher` with a timeout."""
@@ -428,9 +460,12 @@ class Person:
 
     def ask(self, ask: Ask) -> Got:
         """One request, and its answer."""
+        sent = [value for name, value in ask.headers if name == "Cookie"]
         if self.cookies:
-            text = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            ask = replace(ask, headers=(*ask.headers, ("Cookie", text)))
+            sent += [f"{name}={value}" for name, value in self.cookies.items()]
+            others = [field for field in ask.headers if field[0] != "Cookie"]
+            ask = replace(ask, headers=(*others, ("Cookie", "; ".join(sent))))
+        self._shop.subject.wait(0.001)
         got = self._shop.send(self._shop.serve, ask)
         for line in got.lines("Set-Cookie"):
             name, _, value = line.partition(";")[0].partition("=")

@@ -88,6 +88,26 @@ def test_round_trip(entry: Entry, key: str, epoch: str) -> None:
     assert found_epoch == epoch
 
 
+NOTE = entry_of(
+    None, fresh_until=100.0, stale_until=100.0, tags=(), names=("cookie session", "host")
+)
+
+
+def test_what_a_url_reads_comes_back() -> None:
+    """A note tells another process the inputs of a URL, whatever their names are made of."""
+    names = ('best Accept-Language of ["en","dé"] else null', "g.user", "header X-\u2028")
+    for note in (NOTE, msgspec.structs.replace(NOTE, names=names)):
+        found, _ = decode(KEY, encode(KEY, note, EPOCH))
+        assert found == msgspec.structs.replace(note, size=found.size if found else 0)
+
+
+def test_a_note_that_a_url_passes_is_for_this_process_alone() -> None:
+    """Why everybody passes is not sent: another process finds out for itself."""
+    found, _ = decode(KEY, encode(KEY, entry_of(None, passing="reads cookie session"), EPOCH))
+    assert found is not None
+    assert found.passing == ""
+
+
 @given(plain)
 @quick
 def test_a_packed_value_comes_back(value: Any) -> None:
@@ -216,6 +236,8 @@ def check_valid(data: bytes) -> None:
     if isinstance(entry.value, Answer):
         assert 100 <= entry.value.status <= 599
         assert type(entry.value.body) is bytes
+        assert all(type(name) is str for name in entry.value.ours)
+        assert not set(entry.value.vary) & set("\r\n\0")
         for name, value in entry.value.headers:
             assert name
             assert not set(name) & set(" \t\r\n\0:,;")
@@ -224,7 +246,7 @@ def check_valid(data: bytes) -> None:
 
 def test_every_flipped_bit() -> None:
     """One bit turned anywhere leaves an entry that is absent or fit to answer with."""
-    for entry in (PAGE, entry_of([1.5, {"a": "b"}])):
+    for entry in (PAGE, NOTE, entry_of([1.5, {"a": "b"}], strict=True)):
         data = encode(KEY, entry, EPOCH)
         for place in range(len(data)):
             for bit in range(8):
@@ -343,7 +365,7 @@ def test_impossible_times_are_absent(changes: dict[str, float]) -> None:
         Answer(200, (("", "a"),), b""), Answer(200, (("A b", "c"),), b""),
         Answer(200, (("A:", "b"),), b""), Answer(200, (("A\n", "b"),), b""),
         Answer(200, (("A", "b\r\nSet-Cookie: c"),), b""), Answer(200, (("A", "b\n"),), b""),
-        Answer(200, (("A", "\0"),), b""),
+        Answer(200, (("A", "\0"),), b""), Answer(200, (), b"", vary="A\r\nSet-Cookie: c"),
     ],
     ids=repr,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import subprocess
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from aswr.flight import (
     current_flight,
     result_for,
 )
+from aswr.keys import VariantKey, ViewKey
 from aswr.policy import Times
 from aswr.runtime import Runtime
 
@@ -233,6 +235,16 @@ def test_a_failure_that_is_one_callers_own_goes_to_one() -> None:
     assert hows == [How.FAILED, How.PASS]
 
 
+@pytest.mark.parametrize("fate", [Fate.STORE, Fate.DROP, Fate.KEEP])
+def test_an_answer_for_one_person_goes_to_one(fate: Fate) -> None:
+    """What sets a cookie, say, is given to one waiter, whatever becomes of it in the store."""
+    loaded = Loaded("yours", fate, detail="sets a cookie", alone=True)
+    first, second = (result_for(loaded, ENTRY, False, first) for first in (True, False))
+    assert (first.how, first.value) == (How.ANSWERED, "yours")
+    assert (second.how, second.value, second.entry) == (How.PASS, None, None)
+    assert second.detail == "sets a cookie"
+
+
 def test_the_rows_are_all_there_are() -> None:
     """No fate is missing from the table above."""
     assert {row[0] for row in ROWS} == set(Fate)
@@ -310,6 +322,81 @@ def test_a_flights_context_is_empty_but_for_the_flight() -> None:
     assert context.run(current_flight.get) is found
     assert len(context) == 1
     assert current_flight.get() is None
+
+
+BASE = ViewKey("app:page", "", "/page", "", "", ())
+
+
+def asking(**inputs: object) -> Load:
+    """A load for a caller who brings these inputs; a cookie is personal."""
+
+    def under(names: tuple[str, ...]) -> tuple[VariantKey, str]:
+        carried = [name for name in names if name == "cookie" and name in inputs]
+        values = tuple(None if name == "cookie" else inputs.get(name) for name in names)
+        why = f"reads {', '.join(carried)}" if carried else ""
+        return VariantKey(BASE, names, values), why
+
+    return Load(BASE, "page", Times(10), print, False, under)
+
+
+def test_a_load_is_seen_by_what_is_read() -> None:
+    """Where nothing is read its key is the URL's; else one of what the caller brings there."""
+    load = asking(lang="de", cookie="me")
+    assert load.seen_by(()) == (BASE, "")
+    assert load.seen_by(("host", "lang")) == (
+        VariantKey(BASE, ("host", "lang"), (None, "de")), "",
+    )  # fmt: skip
+    key, why = load.seen_by(("cookie",))
+    assert (key, why) == (VariantKey(BASE, ("cookie",), (None,)), "reads cookie")
+    assert load.seen_by(("cookie",))[0] == asking().seen_by(("cookie",))[0]
+
+
+def test_a_load_under_a_variant_key_knows_its_url() -> None:
+    """Seen to read nothing or something else, it lies under its URL's key or another variant's."""
+    load = asking(lang="de")
+    variant = replace(load, key=load.seen_by(("lang",))[0])
+    assert (load.base, variant.base) == (BASE, BASE)
+    assert variant.seen_by(()) == (BASE, "")
+    assert variant.seen_by(("host",)) == load.seen_by(("host",))
+
+
+def test_a_load_without_inputs_is_never_a_variant() -> None:
+    """A memoized call has no inputs: its key is its own, whatever is said to be read."""
+    load = flight("a").load
+    assert load.seen_by(("lang",)) == (load.key, "") == load.seen_by(())
+
+
+class Loop:
+    """Stands where the loop would be: keeps what is posted."""
+
+    def __init__(self) -> None:
+        self.posted: list[Any] = []
+
+    def post(self, function: Any, *args: Any) -> None:
+        self.posted.append((function, *args))
+
+
+def test_who_carries_what_was_read_is_refused() -> None:
+    """From the moment of the read, not the end of the load; who differs otherwise may wait."""
+    loop = Loop()
+    found = flight("a", runtime=loop)
+    found.note_read("lang")
+    assert [found.refuses(asking(lang="de", cookie="me")), found.refuses(asking())] == ["", ""]
+    found.note_read("cookie")
+    assert found.names == ("lang", "cookie")
+    assert found.refuses(asking(cookie="me")) == "reads cookie"
+    assert found.refuses(asking(lang="en")) == ""
+    assert loop.posted == [(found.on_read, found)] * 2
+
+
+def test_a_release_refuses_everybody() -> None:
+    """What keeps everybody from sharing is told once, the first reason stays."""
+    loop = Loop()
+    found = flight("a", runtime=loop)
+    found.release("writes session")
+    found.release("reads remote address")
+    assert found.refuses(asking()) == "writes session"
+    assert loop.posted == [(found.on_read, found)]
 
 
 def test_a_timeout_names_the_load_and_the_limit() -> None:

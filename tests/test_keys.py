@@ -23,7 +23,9 @@ from aswr.keys import (
     CallKey,
     Signature,
     Unkeyable,
+    VariantKey,
     ViewKey,
+    base_of,
     canonical,
     canonical_query,
     digest,
@@ -83,6 +85,24 @@ def test_queries_that_differ(one: bytes, other: bytes) -> None:
 def test_bytes_that_are_not_utf8_stay_encoded() -> None:
     """A byte that is no text stays percent-encoded, in every spelling, and never raises."""
     assert canonical_query(b"a=\xff") == canonical_query(b"a=%FF") == canonical_query(b"a=%ff")
+
+
+@pytest.mark.parametrize(
+    ("query", "only", "expected"),
+    [
+        (b"b=2&a=1&c=3", {"a", "b"}, "a=1&b=2"),
+        (b"a=2&b=x&a=1", {"a"}, "a=2&a=1"),
+        (b"%61=1&b=2", {"a"}, "a=1"),  # by the name that the view sees
+        (b"a=1", {"A"}, ""),
+        (b"a+b=1&ab=2", {"a b"}, "a+b=1"),
+        (b"%FF=1&b=2", {"%FF"}, "%25FF=1"),
+        (b"a=1", set(), ""),
+        (b"", {"a"}, ""),
+    ],
+)
+def test_a_query_of_some_parameters_only(query: bytes, only: set[str], expected: str) -> None:
+    """Parameters that are not named do not exist: they split nothing."""
+    assert canonical_query(query, only) == expected
 
 
 ENVIRON = create_environ()
@@ -444,6 +464,36 @@ def test_parts_of_a_key_do_not_run_together() -> None:
         ViewKey("a/b", "", "", "c", "", ()), ViewKey("a", "", "/b', 'c", "", "", ()),
     ]  # fmt: skip
     assert len({digest("app", key) for key in keys}) == len(keys)
+
+
+# Variants
+
+BASE = ViewKey("app:view", "", "/", "", "", ())
+input_values = st.none() | odd_text | st.tuples(st.just("g"), leaves.map(canonical))
+variants = st.dictionaries(st.sampled_from(["host", "cookie a", "g.user"]), input_values).map(
+    lambda read: VariantKey(BASE, tuple(sorted(read)), tuple(read[name] for name in sorted(read)))
+)
+
+
+@pytest.mark.parametrize("key", [BASE, CallKey("app:price", (1,)), ("a", "b", "c"), "text", None])
+def test_what_is_no_variant_is_its_own_base(key: Any) -> None:
+    """Only variants lie under another key's URL."""
+    assert base_of(key) is key
+    if isinstance(key, ViewKey):
+        assert base_of(VariantKey(key, ("host",), ("shop",))) is key
+
+
+@given(variants, variants)
+@quick
+def test_variants_are_the_same_exactly_where_they_read_the_same(
+    one: VariantKey, other: VariantKey
+) -> None:
+    """Keys and digests differ wherever a name or a value does; absent is a value."""
+    same = (one.names, one.values) == (other.names, other.values)
+    assert (one == other) is same
+    assert (digest("app", one) == digest("app", other)) is same
+    assert digest("app", one) != digest("app", BASE)
+    assert base_of(one) == base_of(other) == BASE
 
 
 class Callee:

@@ -101,6 +101,33 @@ def test_used_does_not_use() -> None:
     assert not cache.used("a")
 
 
+def test_a_glance_is_no_use(clock: Clock) -> None:
+    """`glance` finds what `peek` would, and is no reason to keep it."""
+    cache = MemoryCache(clock=clock)
+    cache.put("a", 1, 1, deadline=clock.now + 10)
+    assert [cache.glance("a"), cache.glance("absent")] == [1, None]
+    assert (cache.frequency("a"), cache.used("a")) == (0, False)
+    clock.now += 10
+    assert cache.glance("a") is None
+
+
+def test_frequency_counts_peeks_up_to_three() -> None:
+    """How much a key is in demand outlasts its value: a refreshed page is as popular as before."""
+    cache = MemoryCache()
+    assert cache.frequency("a") == 0
+    cache.put("a", 1, 1)
+    seen = []
+    for _ in range(5):
+        seen.append(cache.frequency("a"))
+        cache.peek("a")
+    assert seen == [0, 1, 2, 3, 3]
+    cache.put("a", 2, 1)
+    assert cache.frequency("a") == 3
+    cache.discard("a")
+    cache.put("a", 3, 1)
+    assert cache.frequency("a") == 0
+
+
 def test_repr_shows_state() -> None:
     """The representation tells how full the cache is and how much it had to evict."""
     cache = MemoryCache(1000)

@@ -20,6 +20,7 @@ from aswr.policy import (
     backoff,
     covers,
     decide,
+    heed,
     window,
 )
 
@@ -36,8 +37,26 @@ class Dated:
     passing: str = ""
 
 
+@dataclass(frozen=True)
+class Weighed(Dated):
+    """An entry, as far as a request's directives are weighed against it."""
+
+    stored: float = 0.0
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Asks:
+    """What a request's directives say."""
+
+    no_cache: bool = False
+    max_age: float | None = None
+    min_fresh: float | None = None
+    max_stale: float | None = None
+
+
 ENTRY = Dated()
-NOTE = Dated(20.0, 20.0, 20.0, passing="reads cookie session")
+NOTE = Weighed(20.0, 20.0, 20.0, passing="reads cookie session")
 
 # Where now is, what the last load came to: the verdict, and serve, load, wait as 1 or 0.
 ROWS = """
@@ -171,6 +190,109 @@ def test_deadlines(
     assert (ends.fresh_until, ends.stale_until, ends.error_until) == expected
 
 
+FOREVER = Times(None, stale_if_error=60)  # answers alone decide
+
+
+@pytest.mark.parametrize(
+    ("given_times", "said", "expected"),
+    [
+        # How long it lives: the margin shrinks or grows in proportion.
+        (Times(20, 5), Lifetime(total=40), (130, 140, 140)),
+        (Times(20, 5), Lifetime(total=4), (103, 104, 104)),
+        (Times(20, 5), Lifetime(total=0), (100, 100, 100)),
+        (Times(20), Lifetime(total=40), (130, 140, 140)),
+        # What it has spent of that elsewhere.
+        (Times(20, 5), Lifetime(total=40, age=20), (115, 120, 120)),
+        (Times(20, 5), Lifetime(total=40, age=50), (100, 100, 100)),
+        (Times(20, 5), Lifetime(age=7), (115, 120, 120)),  # the timeout counts from here
+        # For how long it may be stale: that is added to its lifetime, and no margin taken off.
+        (Times(20, 5), Lifetime(total=40, stale=8), (140, 148, 148)),
+        (Times(20, 5), Lifetime(total=40, stale=0), (140, 140, 140)),
+        (Times(20, 5), Lifetime(total=40, stale=8, age=30), (110, 118, 118)),
+        (Times(20, 5), Lifetime(stale=8), (115, 123, 123)),  # in the margin's place
+        (Times(20, 5), Lifetime(stale=0), (115, 115, 115)),
+        # For how long it covers errors.
+        (Times(20, 5, stale_if_error=60), Lifetime(error=7), (115, 120, 127)),
+        (Times(20, 5, stale_if_error=60), Lifetime(error=0), (115, 120, 120)),
+        (Times(20, 5), Lifetime(40, 8, 7), (140, 148, 155)),
+        # Jitter is taken off timeouts, not off what an answer grants for being stale.
+        (Times(20, 5, jitter=0.5), Lifetime(total=40), (122.5, 130, 130)),
+        (Times(20, 5, jitter=0.5), Lifetime(stale=8), (111.25, 119.25, 119.25)),
+        # Without a timeout the answer alone decides, and what says nothing is not fresh.
+        (FOREVER, Lifetime(), (100, 100, 160)),
+        (FOREVER, Lifetime(total=30), (130, 130, 190)),
+        (FOREVER, Lifetime(total=30, age=10), (120, 120, 180)),
+        (FOREVER, Lifetime(total=30, stale=5), (130, 135, 195)),
+        (FOREVER, Lifetime(stale=5), (100, 105, 165)),
+        (FOREVER, Lifetime(total=30, error=0), (130, 130, 130)),
+    ],
+    ids=repr,
+)
+def test_what_an_answer_says_of_its_lifetime(
+    given_times: Times, said: Lifetime, expected: tuple[float, ...]
+) -> None:
+    """Each field replaces what the decorator says, and nothing else."""
+    ends = given_times.deadlines(100.0, 0.0, 0.5, said)
+    assert (ends.fresh_until, ends.stale_until, ends.error_until) == expected
+
+
+def test_retries_end_somewhere_without_a_timeout() -> None:
+    """Where no timeout says when to try again at the latest, a minute does."""
+    assert Times(7).retry_most == 7
+    assert Times(None).retry_most == RETRY_MOST
+    assert Times(None).margin(5.0) == 0.0
+
+
+# What the request says
+
+RECENT = Weighed()  # stored at 0, fresh until 10, stale until 20, gone at 50
+STRICT = replace(RECENT, strict=True)
+
+ASKED: list[tuple[Weighed | None, float, Asks, str]] = [
+    # entry, now, what is asked: its own verdict ("same"), a load ("miss"), stored and a load
+    (RECENT, 5, Asks(), "same"),
+    (RECENT, 15, Asks(), "same"),
+    (RECENT, 5, Asks(no_cache=True), "miss"),
+    (RECENT, 15, Asks(no_cache=True), "miss"),
+    (None, 5, Asks(no_cache=True), "same"),
+    (NOTE, 5, Asks(no_cache=True), "same"),  # who passes has nothing to load
+    (RECENT, 5, Asks(max_age=5), "same"),
+    (RECENT, 5, Asks(max_age=4.9), "miss"),
+    (RECENT, 0, Asks(max_age=0), "same"),  # it is no older than that
+    (RECENT, 5, Asks(max_age=0), "miss"),
+    (RECENT, 5, Asks(max_age=1, max_stale=100), "miss"),  # too old is not too stale
+    (RECENT, 15, Asks(max_age=4), "miss"),
+    (RECENT, 5, Asks(min_fresh=5), "same"),
+    (RECENT, 5, Asks(min_fresh=5.1), "miss"),
+    (RECENT, 5, Asks(min_fresh=6, max_stale=100), "miss"),
+    (RECENT, 15, Asks(min_fresh=0), "miss"),
+    (RECENT, 30, Asks(max_stale=20), "stale"),  # RFC 9111 counts from the end of freshness
+    (RECENT, 30, Asks(max_stale=19.9), "same"),
+    (RECENT, 60, Asks(max_stale=math.inf), "stale"),
+    (RECENT, 5, Asks(max_stale=0), "same"),
+    (RECENT, 15, Asks(max_stale=0), "same"),  # the server's own leave to serve it stale holds
+    (STRICT, 30, Asks(max_stale=math.inf), "same"),  # must-revalidate
+    (STRICT, 5, Asks(max_age=5), "same"),
+    (None, 30, Asks(max_stale=math.inf), "same"),
+]
+
+
+@pytest.mark.parametrize(("entry", "now", "asks", "expected"), ASKED, ids=repr)
+@pytest.mark.parametrize("trouble", RETRY)
+def test_heed(entry: Weighed | None, now: float, asks: Asks, expected: str, trouble: str) -> None:
+    """A request may want a newer answer than there is, or take an older one (RFC 9111 §5.2.1)."""
+    retry = RETRY[trouble]
+    own = decide(entry, now, None if retry is None else now + retry)
+    if expected == "stale" and own.serve:
+        expected = "same"  # after a failed load it is served anyway
+    wanted = {
+        "same": own,
+        "miss": decision("MISS", *"011"),
+        "stale": decision("STALE", *"110"),
+    }
+    assert heed(own, entry, now, asks) == wanted[expected]
+
+
 @pytest.mark.parametrize(
     ("failures", "timeout", "expected"),
     [
@@ -192,13 +314,19 @@ moments = st.floats(-1e9, 1e10)
 
 @st.composite
 def all_times(draw: st.DrawFn) -> Times:
-    timeout = draw(spans)
+    timeout = draw(st.none() | spans)
     return Times(
         timeout,
-        draw(st.none() | shares.map(lambda share: share * timeout)),
+        None if timeout is None else draw(st.none() | shares.map(lambda share: share * timeout)),
         stale_if_error=draw(st.just(0.0) | spans),
         jitter=draw(st.floats(0, 0.5)),
     )
+
+
+@st.composite
+def lifetimes(draw: st.DrawFn) -> Lifetime:
+    windows = st.none() | st.just(0.0) | spans
+    return Lifetime(draw(windows), draw(windows), draw(windows), draw(st.just(0.0) | spans))
 
 
 @st.composite
@@ -219,18 +347,57 @@ def questions(draw: st.DrawFn) -> tuple[Dated | None, float, float | None]:
     return entry, now, draw(around | st.just(now))
 
 
-@given(all_times(), moments, st.floats(0, 1e7), shares, st.none() | spans)
+@given(all_times(), moments, st.floats(0, 1e7), shares, lifetimes())
 @quick
 def test_deadlines_are_ordered(
-    times: Times, now: float, cost: float, draw: float, lifetime: float | None
+    times: Times, now: float, cost: float, draw: float, said: Lifetime
 ) -> None:
     """Fresh ends before stale, stale before the grace for errors, and jitter only shortens."""
-    ends = times.deadlines(now, cost, draw, lifetime)
+    ends = times.deadlines(now, cost, draw, said)
     assert now <= ends.fresh_until <= ends.stale_until <= ends.error_until
-    whole = replace(times, jitter=0.0).deadlines(now, cost, draw, lifetime)
+    whole = replace(times, jitter=0.0).deadlines(now, cost, draw, said)
     assert ends.stale_until <= whole.stale_until
-    assert ends.stale_until - now >= (whole.stale_until - now) / 2 - 1e-3
-    assert whole.stale_until == pytest.approx(now + (lifetime or times.timeout), rel=1e-9, abs=1e-3)
+    assert ends.fresh_until - now >= (whole.fresh_until - now) / 2 - 1e-3
+
+
+@given(all_times(), moments, st.floats(0, 1e7), shares, lifetimes())
+@quick
+def test_what_an_answer_says_holds(
+    times: Times, now: float, cost: float, draw: float, said: Lifetime
+) -> None:
+    """No answer is fresh, or served without an error, for longer than it says that it may be."""
+    ends = times.deadlines(now, cost, draw, said)
+    total = times.timeout if said.total is None else max(0.0, said.total - said.age)
+    end = now + (total or 0.0) + (said.stale or 0.0)
+    assert ends.stale_until <= end or ends.stale_until == pytest.approx(end, abs=1e-3)
+    assert ends.fresh_until - now <= (total or 0.0) + 1e-3
+    if said.error is not None:
+        assert ends.error_until == ends.stale_until + said.error
+    if not times.jitter and said.stale is None:
+        assert ends.stale_until == pytest.approx(now + (total or 0.0), rel=1e-9, abs=1e-3)
+
+
+@given(
+    questions(),
+    st.builds(Asks, st.booleans(), st.none() | spans, st.none() | spans, st.none() | spans),
+)
+@quick
+def test_who_heeds_serves_only_what_is_asked_for(
+    question: tuple[Dated | None, float, float | None], asks: Asks
+) -> None:
+    """What is served is young, fresh and unstale enough, or the server's own word covers it."""
+    found, now, retry_at = question
+    entry = None if found is None else Weighed(**vars(found), stored=found.fresh_until - 100)
+    own = decide(entry, now, retry_at)
+    answer = heed(own, entry, now, asks)
+    if answer.serve:
+        assert entry is not None
+        assert not asks.no_cache
+        assert asks.max_age is None or now - entry.stored <= asks.max_age
+        assert asks.min_fresh is None or entry.fresh_until - now >= asks.min_fresh
+        assert own.serve or now - entry.fresh_until <= (asks.max_stale or 0.0)
+    assert not (answer.serve and answer.wait)
+    assert answer.load or not answer.wait
 
 
 @given(spans, st.floats(0, 1e7))

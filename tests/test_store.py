@@ -10,11 +10,13 @@ import aiocache
 import pytest
 from aiocache.base import BaseCache
 from aiocache.serializers import JsonSerializer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aswr import codec
 from aswr.codec import Answer, Entry
-from aswr.keys import CallKey, ViewKey, digest
+from aswr.keys import CallKey, VariantKey, ViewKey, digest
 from aswr.store import MOST_STAMPS, Stamps, Store, names_of
 
 LIMIT = 10.0  # seconds after which anything here is a failure
@@ -46,6 +48,10 @@ def stamps(time: Clock) -> Stamps:
 
 def url(path: str = "/a", query: str = "") -> ViewKey:
     return ViewKey("shop:view", "", path, query, "", ())
+
+
+def variant(value: object, base: ViewKey | None = None, name: str = "header Accept") -> VariantKey:
+    return VariantKey(base or url(), (name,), (value,))
 
 
 def entry_of(store: Store, value: Any = "value", **changes: Any) -> Entry:
@@ -84,6 +90,7 @@ def test_names() -> None:
     """A page is purged by its path or its URL, a call by its own key."""
     assert names_of(url("/a", "b=1")) == ("/a", ("/a", "b=1"))
     assert names_of(KEY) == (KEY,)
+    assert names_of(variant(1, url("/a", "b=1"))) == ("/a", ("/a", "b=1"))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +117,12 @@ def test_what_a_purge_concerns(
         "/z": (url("/z"), ("weather",)),
         "call": (KEY, ("news",)),
     }
+    known |= {
+        f"{name} to one": (variant("one", key), tags)
+        for name, (key, tags) in known.items()
+        if isinstance(key, ViewKey)
+    }
+    dead = dead | {f"{name} to one" for name in dead if name != "call"}
     born = stamps.tick()
     purge(stamps)
     later = stamps.tick()
@@ -309,6 +322,309 @@ def test_a_forked_child_starts_anew(store: Store) -> None:
     entry = entry_of(store)
     assert store.publish(KEY, entry)
     assert store.peek(KEY) is entry
+
+
+# Variants of one URL
+
+MOST = 4
+
+
+@pytest.fixture
+def few(time: Clock) -> Store:
+    """A store of four variants to a URL."""
+    return Store("shop", time, 1_000_000, max_variants=MOST)
+
+
+def variants_in(store: Store, base: ViewKey | None = None) -> set[object]:
+    """The values of a URL's variants in memory, which the index must know, and no others."""
+    base = base or url()
+    held = store.memory.keys()
+    found = {key for key in held if isinstance(key, VariantKey) and key.base == base}
+    assert set(store.keys_of(base)) == {base, *found}
+    assert {key for key in store.variants(base.path) if isinstance(key, VariantKey)} >= found
+    assert (base in store._urls) is bool(found)
+    return {key.values[0] for key in found}
+
+
+def fill(store: Store, *values: object, **changes: Any) -> None:
+    for value in values:
+        assert store.publish(variant(value), entry_of(store, value, **changes))
+
+
+def test_the_keys_of_a_url(store: Store) -> None:
+    """A URL's own key and its variants' are known; other URLs', and calls', are their own."""
+    other = url("/a", "b=1")
+    for key in (url(), variant(1), variant(2), variant(3, other), KEY):
+        store.publish(key, entry_of(store))
+    assert set(store.keys_of(url())) == {url(), variant(1), variant(2)}
+    assert set(store.keys_of(other)) == {other, variant(3, other)}
+    assert store.keys_of(url("/none")) == [url("/none")]
+    assert store.keys_of(KEY) == [KEY]
+
+
+def test_variants_are_known_under_their_path(store: Store) -> None:
+    """A path's purge reaches every variant of each of its URLs, a URL's purge its own."""
+    other = url("/a", "b=1")
+    keys = [url(), variant(1), other, variant(1, other), variant(2, other)]
+    for key in keys:
+        store.publish(key, entry_of(store))
+    assert set(store.variants("/a")) == set(keys)
+    assert set(store.variants("/a", "")) == set(keys[:2])
+    assert set(store.variants("/a", "b=1")) == set(keys[2:])
+
+
+def test_a_new_variant_past_the_bound_is_stored_when_asked_for_twice(few: Store) -> None:
+    """What is asked for once may be anybody's junk; twice, and it gets its place."""
+    fill(few, *range(MOST))
+    assert not few.publish(variant("new"), entry_of(few))
+    assert variants_in(few) == set(range(MOST))
+    assert few.publish(variant("new"), entry_of(few))
+    assert len(variants_in(few)) == MOST
+    assert "new" in variants_in(few)
+    evicted = ({*range(MOST)} - variants_in(few)).pop()
+    assert not few.publish(variant(evicted), entry_of(few)), "its place cost it one ask again"
+
+
+def test_the_least_used_variant_makes_room(few: Store) -> None:
+    """Of variants that all may still be served the one that is asked for least often goes."""
+    fill(few, *range(MOST))
+    for value in (0, 0, 0, 1, 3, 3):
+        few.peek(variant(value))
+    for _ in range(2):
+        few.publish(variant("new"), entry_of(few))
+    assert variants_in(few) == {0, 1, 3, "new"}
+
+
+def test_of_equally_used_variants_the_newest_makes_room(few: Store) -> None:
+    """Who has been there for long is not displaced by a quarrel among newcomers."""
+    for age, value in enumerate((3, 1, 2, 0)):
+        fill(few, value, stored=START - age)
+    for _ in range(2):
+        few.publish(variant("new"), entry_of(few, stored=START + 1))
+    assert variants_in(few) == {0, 1, 2, "new"}
+
+
+def test_looking_after_variants_is_no_use_of_them(few: Store) -> None:
+    """A refresh reads its own entry without asking for it: that makes no variant popular."""
+    fill(few, *range(MOST))
+    for _ in range(3):
+        few.glance(variant(2))
+        few.publish(variant(2), entry_of(few, stored=START + 1))
+    for value in (0, 1, 3):
+        few.peek(variant(value))
+    for _ in range(2):
+        few.publish(variant("new"), entry_of(few))
+    assert variants_in(few) == {0, 1, 3, "new"}
+
+
+def test_an_ended_variant_goes_first_and_at_once(few: Store, time: Clock) -> None:
+    """However often it was read: past its last deadline an entry holds no newcomer up."""
+    fill(few, 0, 1, 3)
+    few.publish(variant(2), entry_of(few, error_until=START + 30))
+    for _ in range(3):
+        few.peek(variant(2))
+    time.now = START + 29
+    assert not few.publish(variant("early"), entry_of(few))
+    time.now = START + 30
+    assert few.publish(variant("new"), entry_of(few))
+    assert variants_in(few) == {0, 1, 3, "new"}
+
+
+def test_a_purged_variant_goes_first_and_at_once(few: Store) -> None:
+    """A tag's purge leaves its entries lying: they make room before any other."""
+    fill(few, 0, 1, 2)
+    fill(few, 3, tags=("news",))
+    for _ in range(3):
+        few.peek(variant(3))
+    few.stamps.purge_tags(["news"])
+    assert few.publish(variant("new"), entry_of(few))
+    assert variants_in(few) == {0, 1, 2, "new"}
+
+
+def test_a_known_variant_is_always_refreshed(few: Store) -> None:
+    """The bound is for new ones: who has a place keeps it, with every refresh."""
+    fill(few, *range(MOST))
+    newer = entry_of(few, "newer")
+    assert few.publish(variant(0), newer)
+    assert few.peek(variant(0)) is newer
+    assert variants_in(few) == set(range(MOST))
+
+
+def test_a_flood_of_variants_asked_for_once_displaces_none(few: Store) -> None:
+    """Invariant 7 of one URL: whatever a client sends, known variants keep hitting."""
+    fill(few, *range(MOST))
+    for number in range(5_000):
+        assert not few.publish(variant(f"junk {number}"), entry_of(few))
+    assert variants_in(few) == set(range(MOST))
+    assert len(few.memory) == MOST
+
+
+def test_who_is_in_demand_gets_in_through_a_flood(few: Store) -> None:
+    """What is asked for again before as many others as there are places were is remembered."""
+    fill(few, *range(MOST))
+    few.publish(variant("new"), entry_of(few))
+    for number in range(MOST - 1):
+        few.publish(variant(f"junk {number}"), entry_of(few))
+    assert few.publish(variant("new"), entry_of(few))
+    few.publish(variant("late"), entry_of(few))
+    for number in range(MOST):
+        few.publish(variant(f"more junk {number}"), entry_of(few))
+    assert not few.publish(variant("late"), entry_of(few)), "that was too long ago"
+
+
+def test_each_url_has_its_own_bound(few: Store) -> None:
+    """One URL's flood takes no other's places; URLs that read nothing and calls have no bound."""
+    other = url("/a", "b=1")
+    fill(few, *range(MOST))
+    for number in range(MOST):
+        assert few.publish(variant(number, other), entry_of(few))
+        assert few.publish(url("/a", f"c={number}"), entry_of(few))
+        assert few.publish(CallKey("shop:price", (number,)), entry_of(few))
+    assert few.publish(url(), entry_of(few)), "its own key is no variant"
+    assert variants_in(few) == variants_in(few, other) == set(range(MOST))
+
+
+def test_what_reads_more_counts_for_the_same_url(few: Store) -> None:
+    """Variants under fewer inputs are never found again: unused, they make room for the others."""
+    fill(few, *range(MOST))
+    for value in range(MOST):
+        few.peek(variant(value))
+    fresh = [variant(value, name="host") for value in range(MOST)]
+    for key in fresh:
+        few.publish(key, entry_of(few))
+        assert few.publish(key, entry_of(few))
+    assert len(few.keys_of(url())) == 1 + MOST
+
+
+@pytest.mark.parametrize("way", ["discard", "sweep", "sweep all", "too large"])
+def test_a_variant_that_leaves_frees_its_place(few: Store, way: str) -> None:
+    """However an entry goes, the next one needs to be asked for only once."""
+    fill(few, *range(MOST))
+    if way == "discard":
+        few.discard(variant(0))
+    elif way == "sweep":
+        few.sweep(variant(0), few.stamps.tick())
+    elif way == "sweep all":
+        few.sweep_all(few.stamps.purge_all())
+    else:
+        assert not few.publish(variant(0), entry_of(few, size=1_000_000))
+    assert variants_in(few) == (set() if way == "sweep all" else {1, 2, 3})
+    assert few.publish(variant("new"), entry_of(few))
+    assert "new" in variants_in(few)
+
+
+def test_a_bound_of_one(time: Clock) -> None:
+    """A single variant may be replaced, too, and leaves nothing behind."""
+    store = Store("shop", time, 1_000_000, max_variants=1)
+    fill(store, "old")
+    assert not store.publish(variant("new"), entry_of(store))
+    assert store.publish(variant("new"), entry_of(store))
+    assert variants_in(store) == {"new"}
+    store.discard(variant("new"))
+    assert (store._urls, store._paths) == ({}, {})
+
+
+def test_what_is_too_large_displaces_no_variant(few: Store) -> None:
+    """An answer that cannot be kept anyway makes nobody leave, however often it is asked for."""
+    fill(few, *range(MOST))
+    for _ in range(4):
+        assert not few.publish(variant("huge"), entry_of(few, size=1_000_000))
+    assert variants_in(few) == set(range(MOST))
+
+
+def test_evicted_variants_leave_no_trace(time: Clock) -> None:
+    """Under many URLs with many variants each, the indexes know what is in memory, no more."""
+    store = Store("shop", time, 20_000)
+    for number in range(50):
+        for value in range(5):
+            assert store.publish(variant(value, url(f"/{number}")), entry_of(store, size=500))
+    held = set(store.memory.keys())
+    assert 0 < len(held) < 40
+    assert {key for known in store._urls.values() for key in known.keys} == held
+    assert {key for keys in store._paths.values() for key in keys} == held
+    assert all(known.keys for known in store._urls.values())
+
+
+def test_a_flood_does_not_grow_the_memory(few: Store) -> None:
+    """What is remembered of those asked for once is bounded like those that are stored."""
+    fill(few, *range(MOST))
+    for number in range(100):
+        few.publish(variant(f"junk {number}"), entry_of(few))
+    assert len(few._urls[url()]._once) == MOST
+
+
+def test_variants_count_for_the_bytes_they_take(store: Store) -> None:
+    """A variant's place in the indexes is paid for out of the bound on memory, as a URL's is."""
+    store.publish(url(), entry_of(store, size=0))
+    alone = store.memory.bytes
+    store.publish(variant("x"), entry_of(store, size=0))
+    assert store.memory.bytes - alone > alone
+
+
+values_of_variants = st.integers(0, 8)
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("publish"), values_of_variants, st.sampled_from([10, 3_000, 30_000]),
+            st.sampled_from([0.0, 5.0, 60.0]),
+        ),
+        st.tuples(st.sampled_from(["peek", "discard", "sweep", "note"]), values_of_variants),
+        st.tuples(st.sampled_from(["purge path", "purge tag", "purge all", "sweep all", "tick"])),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(steps, st.integers(1, 3), st.sampled_from([12_000, 1_000_000]))
+@settings(deadline=None, max_examples=300)
+def test_any_sequence_keeps_the_bound_and_the_indexes(
+    steps: list[Any], most: int, max_bytes: int
+) -> None:
+    """At no time are there more variants than the bound, nor an index that differs from memory."""
+    time = Clock()
+    store = Store("shop", time, max_bytes, max_variants=most)
+    bases = url(), url("/z")
+    for name, *rest in steps:
+        key = variant(rest[0], bases[rest[0] % 2]) if rest else None
+        held = store.memory.keys()
+        live = {
+            one for one in held
+            if (found := store.glance(one)) is not None and time.now < found.error_until
+        }  # fmt: skip
+        if name == "publish":
+            size, lifetime = rest[1:]
+            ends = dict.fromkeys(("fresh_until", "stale_until", "error_until"), time.now + lifetime)
+            entry = entry_of(store, size=size, tags=("news",), stored=time.now, **ends)
+            known = store.memory.glance(key) is not None
+            if store.publish(key, entry):
+                assert store.glance(key) is entry
+            elif size == 10:
+                siblings = {one for one in live if getattr(one, "base", None) == key.base}
+                assert not known
+                assert len(siblings) == most, "there was room, or something ended"
+                assert siblings <= set(store.memory.keys())
+        elif name == "peek":
+            store.peek(key)
+        elif name == "discard":
+            store.discard(key)
+        elif name == "sweep":
+            store.sweep(key, store.stamps.tick())
+        elif name == "note":
+            store.publish(key.base, entry_of(store, None, names=key.names))
+        elif name == "purge path":
+            store.stamps.purge_key("/a")
+        elif name == "purge tag":
+            store.stamps.purge_tags(["news"])
+        elif name == "purge all":
+            store.stamps.purge_all()
+        elif name == "sweep all":
+            store.sweep_all(store.stamps.tick())
+        else:
+            time.now += 4
+        for base in bases:
+            assert len(variants_in(store, base)) <= most
+        assert {key for keys in store._paths.values() for key in keys} == set(store.memory.keys())
+        assert store.memory.bytes <= max_bytes
 
 
 # The backend
@@ -543,6 +859,140 @@ def test_a_restarted_process_adopts_its_own(shared: Store, foreign: Store) -> No
     """A process that has purged nothing takes what an earlier one left, however old."""
     entry = entry_of(foreign, stored=START - 500)
     assert taken_over(foreign, shared, replace(entry, cost=3.0)) is not None
+
+
+# Notes of what URLs read
+
+
+def note_of(store: Store, *names: str, **changes: Any) -> Entry:
+    ends = dict.fromkeys(("fresh_until", "stale_until", "error_until"), START)
+    return entry_of(store, None, **{**ends, "names": names, **changes})
+
+
+async def saved_note(store: Store, entry: Entry, key: ViewKey | None = None) -> Entry | None:
+    await store.save_note(key or url(), entry)
+    return await store.fetch(key or url(), store.stamps.tick())
+
+
+def test_a_note_lives_as_long_as_the_variant(shared: Store) -> None:
+    """Past in memory, in the backend it has the variant's end: so long others can learn of it."""
+    shared.publish(url(), note_of(shared, "host"))
+    found = run(saved_note(shared, entry_of(shared, error_until=START + 60)))
+    assert found is not None
+    assert (found.names, found.value) == (("host",), None)
+    assert (found.stored, found.fresh_until, found.stale_until) == (START, START, START)
+    assert found.error_until == START + 60
+    held = shared.glance(url())
+    assert held is not None
+    assert held.error_until == START
+
+
+def test_notes_of_two_processes_become_one(shared: Store, foreign: Store) -> None:
+    """Each has seen the URL read something else: the backend knows both, to the later end."""
+    shared.publish(url(), note_of(shared, "cookie a", "host"))
+    foreign.publish(url(), note_of(foreign, "header Accept", "host"))
+
+    async def main() -> Entry | None:
+        await foreign.save_note(url(), entry_of(foreign, error_until=START + 90))
+        return await saved_note(shared, entry_of(shared, error_until=START + 60))
+
+    found = run(main())
+    assert found is not None
+    assert found.names == ("cookie a", "header Accept", "host")
+    assert found.error_until == START + 90
+
+
+def test_a_note_takes_the_place_of_a_value(shared: Store, foreign: Store) -> None:
+    """Another process's answer from before anything was read gives way, even one that lasts."""
+    shared.publish(url(), note_of(shared, "host"))
+
+    async def main() -> Entry | None:
+        await foreign.save(url(), entry_of(foreign, "page", error_until=START + 90))
+        return await saved_note(shared, entry_of(shared))
+
+    found = run(main())
+    assert found is not None
+    assert (found.names, found.value) == (("host",), None)
+
+
+def test_a_purged_note_in_the_backend_is_not_merged(shared: Store) -> None:
+    """What a purge has ended teaches nobody."""
+
+    async def main() -> Entry | None:
+        shared.publish(url(), note_of(shared, "cookie a"))
+        await shared.save_note(url(), entry_of(shared))
+        shared.stamps.purge_key("/a")
+        shared.publish(url(), note_of(shared, "host"))
+        return await saved_note(shared, entry_of(shared))
+
+    found = run(main())
+    assert found is not None
+    assert found.names == ("host",)
+
+
+@pytest.mark.parametrize("state", ["nothing", "a value", "a passing note", "purged"])
+def test_where_there_is_no_note_none_is_saved(
+    shared: Store, backend: BaseCache, state: str
+) -> None:
+    """Only what memory knows now is told to others."""
+    if state == "a value":
+        shared.publish(url(), entry_of(shared))
+    elif state == "a passing note":
+        shared.publish(url(), entry_of(shared, None, passing="reads body"))
+    elif state == "purged":
+        shared.publish(url(), note_of(shared, "host"))
+        shared.stamps.purge_key("/a")
+    assert run(saved_note(shared, entry_of(shared))) is None
+    assert not backend._cache
+
+
+def test_garbage_under_a_note_is_replaced(shared: Store, backend: BaseCache) -> None:
+    """What lies there and is no entry is counted, and written over."""
+    shared.publish(url(), note_of(shared, "host"))
+
+    async def main() -> Entry | None:
+        await backend.set(digest("shop", url()), b"garbage")
+        return await saved_note(shared, entry_of(shared))
+
+    found = run(main())
+    assert found is not None
+    assert found.names == ("host",)
+    assert shared.errors == 1
+
+
+def test_a_note_learned_during_the_save_is_not_written_over(time: Clock) -> None:
+    """A slow save of a note that is outdated by then leaves the newer one in the backend."""
+    store = Store("shop", time, 1_000_000, slow := Gated())
+
+    async def main() -> Entry | None:
+        store.publish(url(), note_of(store, "host"))
+        first = asyncio.ensure_future(store.save_note(url(), entry_of(store)))
+        await slow.began.wait()
+        store.publish(url(), note_of(store, "cookie a", "host"))
+        second = asyncio.ensure_future(store.save_note(url(), entry_of(store)))
+        await asyncio.sleep(0)
+        slow.go.set()
+        await asyncio.gather(first, second)
+        return await store.fetch(url(), store.stamps.tick())
+
+    found = run(main())
+    assert found is not None
+    assert found.names == ("cookie a", "host")
+
+
+class Gated(aiocache.SimpleMemoryCache):  # type: ignore[misc]
+    """Its first look-up waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.go = asyncio.Event(), asyncio.Event()
+
+    async def _get(self, key: str, **rest: Any) -> Any:
+        first = not self.began.is_set()
+        self.began.set()
+        if first:
+            await self.go.wait()
+        return await super()._get(key, **rest)
 
 
 # A backend that fails
