@@ -13,9 +13,10 @@ from werkzeug.datastructures import Headers
 
 from . import conditions, http
 from .codec import Answer
+from .freshness import IN_APP
 
 # On responses of ours: the answer they were made of, and that the app's hooks ran in its render.
-_ANSWER, _FINAL = "_aswr_answer", "_aswr_final"
+_ANSWER, _OURS, _FINAL = "_aswr_answer", "_aswr_ours", "_aswr_final"
 
 # A cache that kept a 416 would give it to who asks for the whole: it has no lifetime, no validator.
 _OF_WHAT_IS_KEPT = frozenset(
@@ -29,22 +30,25 @@ def respond(
     context: RequestContext,
     answer: Answer,
     status: str,
-    age: float | None,
+    now: float,
     *,
+    since: float,
+    kept: bool,
     public: bool,
     part: bool = False,
 ) -> Response:
     """The response of a request: 200 or what the answer's status is, 304, 206 or 416.
 
-    ``status`` is our member of ``Cache-Status``, ``age`` in seconds. Ranges are served of public
-    answers: what is not may still be changed by a hook (RFC 9110 §13.2.2, §14.2). A `part` is
-    another view's to use: what the request asks is asked of the whole.
+    ``status`` is our member of ``Cache-Status``; ``since`` is when the answer was new, ``kept``
+    whether it is stored. Ranges are served of public answers: what is not may still be changed by a
+    hook (RFC 9110 §13.2.2, §14.2). A `part` is another view's to use: what the request asks is
+    asked of the whole.
     """
     code, fields, body = answer.status, list(answer.headers), answer.body
     if code == 200 and not part:
         environ = context.request.environ
         if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
-            code, fields, body = _conditional(environ, answer)
+            code, fields, body = _conditional(environ, answer, since)
         if (
             code == 200
             and public
@@ -53,8 +57,8 @@ def respond(
         ):
             code, fields, body = _ranged(environ, answer)
     fields.append(("Cache-Status", status))
-    if age is not None:
-        fields.append(("Age", str(max(0, int(age)))))
+    if kept:
+        fields.append(("Age", str(max(0, int(now - since)))))
     headers = Headers()
     headers[:] = fields
     response = context.app.response_class(body, status=code, headers=headers)
@@ -66,9 +70,14 @@ def respond(
     return response
 
 
-def _conditional(environ: dict[str, Any], answer: Answer) -> tuple[int, Fields, bytes]:
+def _conditional(
+    environ: dict[str, Any], answer: Answer, since: float
+) -> tuple[int, Fields, bytes]:
     fields = list(answer.headers)
     etag, last_modified = _validators(fields)
+    if not last_modified:  # RFC 9111 §4.3.2: by Date, else by when it was received
+        dates = http.lines(fields, "date")
+        last_modified = dates[0] if dates else http.format_date(since)
     if conditions.not_modified(
         etag, last_modified, environ.get("HTTP_IF_NONE_MATCH"),
         environ.get("HTTP_IF_MODIFIED_SINCE"),
@@ -98,12 +107,19 @@ def _validators(fields: Fields) -> tuple[str, str]:
     return etags[0] if etags else "", dates[0] if dates else ""
 
 
+def keep_from_others(response: Response) -> None:
+    """Let no other cache keep an answer that is one caller's, where it says nothing itself."""
+    if "Cache-Control" not in response.headers and "Expires" not in response.headers:
+        response.headers["Cache-Control"] = IN_APP
+        setattr(response, _OURS, [("Cache-Control", IN_APP)])
+
+
 def unsatisfied(context: RequestContext) -> Response:
-    """The answer to ``only-if-cached`` where nothing is stored: 504 (RFC 9111 §5.2.1.7)."""
-    response = context.app.response_class("", status=504)
-    status = http.cache_status(fwd="request", detail="only-if-cached")
-    response.headers.add("Cache-Status", status)
-    return response
+    """The answer to ``only-if-cached`` where nothing is stored: 504 (RFC 9111 §5.2.1.7).
+
+    It has no ``Cache-Status``: no cache's answer is in it (RFC 9211 §2).
+    """
+    return context.app.response_class("", status=504)
 
 
 def keep_cookies_apart(response: Response) -> None:
@@ -114,10 +130,14 @@ def keep_cookies_apart(response: Response) -> None:
     if "Set-Cookie" not in response.headers or "Cache-Status" not in response.headers:
         return
     answer: Answer | None = getattr(response, _ANSWER, None)
-    ours = [] if answer is None else [f for f in answer.headers if f[0] in answer.ours]
+    ours = getattr(response, _OURS, []) if answer is None else _ours(answer)
     fields = [f for f in http.without_ours(list(response.headers)) if f not in ours]
     if len(fields) != len(response.headers):
         response.headers = type(response.headers)(fields)
+
+
+def _ours(answer: Answer) -> Fields:
+    return [field for field in answer.headers if field[0] in answer.ours]
 
 
 def leave_final_answers_alone(app: Flask) -> None:

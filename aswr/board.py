@@ -260,28 +260,28 @@ class Board:
         # A failed load never drops a good entry, and a URL that is seen to read more drops those
         # under the smaller key.
         failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
-        spares = failed and self._holds_good(flight.load.base)
-        if len(names) > MOST_NAMES:
-            loaded = replace(loaded, fate=Fate.PASS, detail="reads too many inputs")
-        elif not spares:
-            self._learn(flight, names)
         key = flight.key
+        spares = failed and self._holds_good(flight.load.base)
+        crowded = len(names) > MOST_NAMES  # who may choose the names must not fill the key
+        if not spares and not crowded:
+            self._learn(flight, names)
+            key, _ = flight.load.seen_by(names)
         purged = self.store.stamps.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
         stored = False
         if (loaded.fate is Fate.PASS or flight.passing) and not spares:
-            detail = loaded.detail or flight.passing
-            self._note_pass(flight.load, flight.load.base, flight.born, detail)
+            self._note_pass(flight.load, key, flight.born, loaded.detail or flight.passing)
         elif fate is Fate.ONE:
             self._note_pass(flight.load, key, flight.born, loaded.detail)
         elif fate is Fate.STORE:
-            stored = self.store.publish(key, entry)
-        elif fate is Fate.DROP and purged < flight.born:
+            stored = not crowded and self.store.publish(key, entry)
+        elif fate is Fate.DROP and not crowded and purged < flight.born:
             self.store.discard(key)
         self._note_outcome(flight, loaded)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
             purged = max(purged, self.store.stamps.latest_tag)
         self._end(flight)
+        flight.key = key  # two flights may turn out to be one key's: then only one had it
         self._hand_out(
             flight, lambda first: result_for(loaded, entry, stored, first), names, purged
         )

@@ -67,15 +67,17 @@ def _alike(found: Any, value: Any) -> bool:
 
 def instance_maker(instance: Any, function: Any) -> Callable[[], Any]:
     """How to make the instance of a class-based view afresh, as its ``as_view()`` does."""
+    cls: Any = None
     while function is not None:
+        cls = cls or getattr(function, "view_class", None)  # decorators of the class have it not
         code = getattr(function, "__code__", None)
         cells = (
             dict(zip(code.co_freevars, function.__closure__ or (), strict=False)) if code else {}
         )
         if "class_args" in cells:
             args, kwargs = cells["class_args"].cell_contents, cells["class_kwargs"].cell_contents
-            return lambda: function.view_class(*args, **kwargs)
-        if "self" in cells and hasattr(function, "view_class"):
+            return lambda: cls(*args, **kwargs)
+        if "self" in cells and cls is not None:
             shared = cells["self"].cell_contents  # init_every_request = False
             return lambda: shared
         function = getattr(function, "__wrapped__", None)

@@ -119,6 +119,28 @@ def _unchanged(if_range: str, etag: str, last_modified: str) -> bool:
     return since is not None and since == http.date(last_modified)
 
 
+def end_to_end(fields: http.Fields) -> list[tuple[str, str]]:
+    """The fields that may be stored: none of one connection or of a proxy's. RFC 9111 §3.1."""
+    fields = list(fields)
+    unfit = _HOP_BY_HOP | _named_by_connection(fields)
+    return [(name, value) for name, value in fields if name.lower() not in unfit]
+
+
+def _named_by_connection(fields: http.Fields) -> frozenset[str]:
+    named = http.members(http.lines(fields, "connection"))
+    return frozenset(member.lower() for member in named)
+
+
+def speaks_of(old: str, new: str) -> bool:
+    """Is a 304 with the entity tag ``new`` about an answer with ``old``? RFC 9111 §4.3.4.
+
+    A strong tag speaks only of its equal, a weak one by weak comparison, none of anything.
+    """
+    if not new or new == old:
+        return True
+    return new.startswith("W/") and new[2:] == old.removeprefix("W/")
+
+
 def fields_of_304(fields: http.Fields) -> list[tuple[str, str]]:
     """The fields of a 304 that stands for an answer with these. RFC 9110 §15.4.5."""
     fields = list(fields)
@@ -135,8 +157,7 @@ def renewed(stored: http.Fields, fresh: http.Fields) -> list[tuple[str, str]]:
     ``Age`` and ``Date``.
     """
     fresh = list(fresh)
-    named = {member.lower() for member in http.members(http.lines(fresh, "connection"))}
-    unfit = _OF_THE_BODY | _HOP_BY_HOP | named
+    unfit = _OF_THE_BODY | _HOP_BY_HOP | _named_by_connection(fresh)
     new = [(name, value) for name, value in fresh if name.lower() not in unfit]
     gone = _OF_THE_MESSAGE | {name.lower() for name, _ in new}
     return [*((name, value) for name, value in stored if name.lower() not in gone), *new]

@@ -30,8 +30,16 @@ class Emission:
         self._scoped = scoped
         self.alone = "" if scoped and says.alone == PRIVATE else says.alone
         self.unfit = self._unfit()
+        # By RFC 9111 alone, what needs a validation of its own answers one request (§4).
+        self.lone = plan.times.timeout is None and not self._lives()
         # Where the decorator gives no timeout, RFC 9111 alone decides (§4.2.4).
         self.strict = plan.times.timeout is None and says.no_stale
+
+    @staticmethod
+    def length(fields: Fields) -> float | None:
+        """How many bytes the view says that its body has, if it says so."""
+        said = http.lines(fields, "content-length")
+        return http.delta_seconds(said[0].strip()) if said else None
 
     def _unfit(self) -> str:
         plan, says = self._plan, self._says
@@ -44,12 +52,18 @@ class Emission:
             lives = says.shared_lifetime > says.age or bool(says.stale or says.error)
             return "" if lives else "is stale at once"
         validates = bool(says.etag or says.last_modified)
-        lives = (says.lifetime or 0) - says.age > 0 and not says.no_cache
-        stale = not says.no_stale and bool(says.stale or says.error)
         explicit = says.lifetime is not None or says.no_cache
-        if lives or (explicit and (stale or validates)):
+        error = not says.no_stale and bool(says.error)
+        if self._lives() or (explicit and (error or validates)):
             return ""
         return "says no freshness" if not explicit else "is stale at once"
+
+    def _lives(self) -> bool:
+        """By what the answer says: may it be given to anybody without asking the view again?"""
+        says = self._says
+        if says.lifetime is None or says.no_cache:
+            return False
+        return says.lifetime > says.age or (not says.no_stale and bool(says.stale))
 
     def lifetime(self, age: float) -> Lifetime:
         """What the answer says of its windows, in so far as it may say so here."""

@@ -54,7 +54,7 @@ class ViewLoad:
         if rendering.repeat:
             rendering = self._rendering(flight, None)
             loaded = rendering.blocking() if self.target.is_async else rendering.on_thread()
-        return self._noted(flight, rendering, loaded)
+        return self._noted(rendering, loaded)
 
     async def _on_loop(self, flight: Flight) -> Loaded:
         rendering = self._rendering(flight, self._prior(flight))
@@ -62,7 +62,7 @@ class ViewLoad:
         if rendering.repeat:
             rendering = self._rendering(flight, None)
             loaded = await rendering.on_loop()
-        return self._noted(flight, rendering, loaded)
+        return self._noted(rendering, loaded)
 
     def _rendering(self, flight: Flight, prior: Entry | None) -> Rendering:
         store = self.site.store
@@ -78,9 +78,11 @@ class ViewLoad:
             return None
         return entry if Emission.validators(entry.value) else None
 
-    def _noted(self, flight: Flight, rendering: Rendering, loaded: Loaded) -> Loaded:
-        """Tell the site where nobody can share because of what the view reads."""
+    def _noted(self, rendering: Rendering, loaded: Loaded) -> Loaded:
+        """Tell the site where nobody can share because of what is read, and where one can."""
         if loaded.fate is Fate.PASS and rendering.never:
-            until = flight.clock() + self.target.plan.times.retry_most
-            self.site.note_passing(self.key.view, self.key, loaded.detail, until)
+            where = self.under(loaded.names)[0] if loaded.names else self.key
+            self.site.sharing.note_passed(self.key.view, where, loaded.detail)
+        elif loaded.fate is Fate.STORE:
+            self.site.sharing.note_shared(self.key.view)
         return loaded

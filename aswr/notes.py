@@ -49,6 +49,7 @@ class Notes:
     def cause(self, name: str, kind: Kind) -> str:
         """Why an input keeps requests from sharing an answer, where it is read, and the cures."""
         place = self._places.get(name, "an unknown place")
+        name = _printable(name)
         if name.startswith("writes "):
             return (
                 f"aswr does not cache {self._name}: it {name} at {place}, which is done for each "
@@ -87,6 +88,11 @@ class Notes:
             log.warning(
                 "aswr does not cache %s: its answer says so (%s)", self._name, reason, extra=extra
             )
+
+
+def _printable(name: str) -> str:
+    """A name that a visitor may have chosen, as one line of a log."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _spec(name: str) -> str:

@@ -230,6 +230,8 @@ def heed(decision: Decision, entry: Stored | None, now: float, asks: Asking) -> 
     if entry is None or decision.verdict is Verdict.PASS:
         return decision
     too_old = asks.max_age is not None and now - entry.stored > asks.max_age
+    if asks.max_age is not None and asks.max_stale is None:  # §5.2.1.1
+        too_old = too_old or now >= entry.fresh_until
     too_soon = asks.min_fresh is not None and entry.fresh_until - now < asks.min_fresh
     if asks.no_cache or too_old or too_soon:
         return _MISS

@@ -27,7 +27,7 @@ from flask.signals import got_request_exception, request_finished, request_start
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.utils import host_is_trusted
 
-from . import http
+from . import conditions, http
 from .bodies import StreamTooLong, freeze
 from .checks import Tags, tag_tuple
 from .codec import Answer, Entry
@@ -323,30 +323,41 @@ class Rendering:
 
     def _judge(self, response: Response) -> Loaded:
         """The verdict: may this be stored, and may it be given to somebody else?"""
+        promised = Emission.length(list(response.headers))  # reading a stream sets its length
         try:
             body = freeze(response, self._target.plan.max_body, self._flight)
         except StreamTooLong as error:
             return Loaded(None, Fate.PASS, detail=str(error))
+        whole = promised in (None, len(body))  # RFC 9111 §3.3
         fields, status, forwarded = list(response.headers), response.status_code, 0
         if status == 304 and self._prior is not None:
-            now = self._still()
-            self.repeat = now is None or now.value is not self._prior.value
-            forwarded, status, body = 304, self._prior.value.status, self._prior.value.body
-            fields = Emission.renewed(self._prior.value, fields)
+            self.repeat, old = not self._still_holds(fields), self._prior.value
+            forwarded, status, body, whole = 304, old.status, old.body, True
+            fields = Emission.renewed(old, fields)
         never = self.never
         if self._scoped and self._context is not None and writes_session(self._context):
             never = [WRITES]
         if never:
-            return Loaded(None, Fate.PASS, detail=describe(never))
-        return replace(self._ruling(response, status, fields, body), status=forwarded)
+            return Loaded(None, Fate.PASS, names=self._names(), detail=describe(never))
+        return replace(self._ruling(response, status, fields, body, whole), status=forwarded)
 
-    def _ruling(self, response: Response, status: int, fields: Fields, body: bytes) -> Loaded:
+    def _still_holds(self, fields: Fields) -> bool:
+        """Is what a 304 speaks of still stored (RFC 9111 §4.3.4)?"""
+        assert self._prior is not None
+        stored, new = self._still(), http.lines(fields, "etag")
+        old = Emission.validators(self._prior.value).get("HTTP_IF_NONE_MATCH", "")
+        same = stored is not None and stored.value is self._prior.value
+        return same and conditions.speaks_of(old, new[0] if new else "")
+
+    def _ruling(
+        self, response: Response, status: int, fields: Fields, body: bytes, whole: bool
+    ) -> Loaded:
         """What becomes of an answer, by its status and by what it says (RFC 9111 §3)."""
         target, flight = self._target, self._flight
         now = flight.clock()
         says = said(status, fields, now)
         emission = Emission(target.plan, says, status, scoped=self._scoped)
-        fate, detail = self._fate(emission, status, len(body))
+        fate, detail = self._fate(emission, status, len(body), whole)
         tags: tuple[str, ...] = ()
         if fate is Fate.STORE:
             given = target.tags
@@ -358,7 +369,7 @@ class Rendering:
         cost = max(0.0, now - flight.began)
         age = says.age + (cost if http.lines(fields, "age") else 0.0)  # RFC 9111 §4.2.3
         ends = target.plan.times.deadlines(now, cost, flight.draw, emission.lifetime(age))
-        fields = http.without_ours(fields)
+        fields = conditions.end_to_end(http.without_ours(fields))
         if fate is Fate.STORE:
             fields, ours = emission.dress(fields, body, now - age, ends, self._known(names))
         else:
@@ -366,10 +377,11 @@ class Rendering:
         answer = Answer(status, tuple(fields), body, ours, ", ".join(says.vary))
         return Loaded(
             answer, fate, size_of(answer), tags, names, ends, now - age,
-            emission.strict, detail, alone=bool(emission.alone),
+            emission.strict, detail,
+            alone=bool(emission.alone) or emission.lone,
         )  # fmt: skip
 
-    def _fate(self, emission: Emission, status: int, length: int) -> tuple[Fate, str]:
+    def _fate(self, emission: Emission, status: int, length: int, whole: bool) -> tuple[Fate, str]:
         if emission.alone:
             self._target.notes.answers(emission.alone)
         if status >= 500:
@@ -378,6 +390,8 @@ class Rendering:
             return Fate.ONE, emission.alone
         if emission.unfit:
             return Fate.DROP, emission.unfit
+        if not whole:
+            return Fate.DROP, "body is not complete"
         if length > self._target.plan.max_body:
             return Fate.DROP, "body over max_body"
         return Fate.STORE, ""
@@ -389,7 +403,7 @@ class Rendering:
 
     def _names(self, vary: tuple[str, ...] = ()) -> tuple[str, ...]:
         """What the answer depends on: what was read, and what its ``Vary`` says besides."""
-        names = set(self.recorder.names)
+        names = set(self.recorder.names) - set(self.never)
         if self._rules.vary == "response":
             names |= {"host", "scheme", *names_of_vary(vary)}
         elif self._rules.vary == "read":
@@ -404,7 +418,8 @@ class Rendering:
 
     def _raised(self, error: Exception) -> Loaded:
         if never := self.never:  # it was shown less than its caller has: let it see everything
-            return Loaded(error, Fate.PASS, detail=describe(never), failed=True)
+            names = self._names()
+            return Loaded(error, Fate.PASS, names=names, detail=describe(never), failed=True)
         if not self._flight.attended:
             tell_monitors(self._app, error)
         return Loaded(error, Fate.FAILED, names=self._names())

@@ -26,10 +26,10 @@ from .nobody import nobody
 from .options import Plan, plan
 from .render import BaseUrl, environ_of
 from .runtime import Runtime
+from .sharing import Sharing
 from .store import Store
 
 MARK = "__aswr_view__"
-PASSING_URLS = 3  # that everybody must pass; then the view passes at every URL
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
 
@@ -85,7 +85,7 @@ class Site:
             max_waiters=config["ASWR_MAX_WAITERS"],
         )  # fmt: skip
         self._plans: weakref.WeakKeyDictionary[Any, Plan] = weakref.WeakKeyDictionary()
-        self._passing: dict[str, dict[ViewKey, tuple[float, str]]] = {}
+        self.sharing = Sharing()
 
     @property
     def app(self) -> Flask:
@@ -103,7 +103,7 @@ class Site:
         """In a forked child: start empty."""
         self.store.forget()
         self.engine.forget()
-        self._passing = {}
+        self.sharing.forget()
 
     def purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
         """Purge at once, and clean up where a loop runs or a backend holds entries.
@@ -224,29 +224,6 @@ class Site:
         bases = [flight.load.base for flight in list(self.engine.flights.values())]
         return any(isinstance(base, ViewKey) and base.path == path for base in bases)
 
-    # Views that pass as a whole.
-
-    def note_passing(self, view: str, key: ViewKey, detail: str, until: float) -> None:
-        """Everybody passes at this URL, because of what the view reads. Any thread."""
-        urls = self._passing.setdefault(view, {})
-        if len(urls) < PASSING_URLS:
-            urls[key] = (until, detail)
-
-    def passing_view(self, view: str) -> str | None:
-        """Why a view passes as a whole; None where it does not, or is to be tried again."""
-        urls = self._passing.get(view) if self._passing else None
-        if urls is None or len(urls) < PASSING_URLS:
-            return None
-        until, detail = min(urls.values())
-        if self.engine.clock() < until:
-            return detail
-        self._passing.pop(view, None)
-        return None
-
-    def forgive(self) -> None:
-        """Try every view again."""
-        self._passing = {}
-
     def paths_of(self, view: Decorated, view_args: Mapping[str, Any]) -> list[str]:
         """The paths under which routing reaches a view with these arguments.
 
@@ -289,14 +266,14 @@ class Site:
         request = context.request
         _refuse_unroutable(path, request.routing_exception)
         function = app.view_functions[request.endpoint or ""]
-        view = find_view(function)
+        view, cls = find_method(function)
         if view is None:
             raise ValueError(
                 f"the view at {path!r} ({request.endpoint}) is not cached: put "
                 "@manager.cacher(...) under its @app.route(...), and functools.wraps into "
                 "decorators between them"
             )
-        name = view.key_name(getattr(function, "view_class", None))
+        name = view.key_name(cls)
         kept = query_of(self.plan_of(view).rules, (query or "").encode())
         return context, key._replace(view=name, query=kept), view, function
 
@@ -338,14 +315,21 @@ def _refuse_unroutable(path: str, error: Exception | None) -> None:
 
 def find_view(function: Any) -> Decorated | None:
     """The cached view in or behind a view function, through wrappers and view classes."""
+    return find_method(function)[0]
+
+
+def find_method(function: Any) -> tuple[Decorated | None, type | None]:
+    """As `find_view`, and the view class, where it is a method of it that is cached."""
+    cls = method_of = None
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
         seen.add(id(function))
         mark = getattr(function, MARK, None)
         if mark is not None and mark.wrapper is function:
-            return mark  # type: ignore[no-any-return]
-        following = getattr(function, "__wrapped__", None)
-        if following is None and (cls := getattr(function, "view_class", None)) is not None:
-            following = getattr(cls, "get", None) or getattr(cls, "dispatch_request", None)
-        function = following
-    return None
+            return mark, method_of
+        cls = cls or getattr(function, "view_class", None)
+        function = getattr(function, "__wrapped__", None)
+        if function is None and method_of is None and cls is not None:
+            method_of = cls
+            function = getattr(cls, "get", None) or getattr(cls, "dispatch_request", None)
+    return None, None

@@ -129,7 +129,7 @@ class Variants:
     __slots__ = ("_once", "keys")
 
     def __init__(self, most: int) -> None:
-        self.keys: set[VariantKey] = set()
+        self.keys: dict[VariantKey, int] = {}  # with the numbers of their arrival
         self._once: collections.deque[int] = collections.deque(maxlen=most)
 
     def again(self, key: VariantKey) -> bool:
@@ -201,7 +201,8 @@ class Store:
             return False
         url = base_of(key)
         size = entry.size + (INDEX_BYTES if isinstance(url, ViewKey) else 0)
-        if old is None and type(key) is VariantKey and not self._has_room(key):
+        gives_way = self._gives_way(key) if old is None and type(key) is VariantKey else None
+        if gives_way is key:
             return False
         if not self.memory.put(key, entry, size):
             self._unindex(key)  # what it would have replaced is gone too
@@ -209,29 +210,28 @@ class Store:
         if isinstance(url, ViewKey):
             self._paths.setdefault(url.path, set()).add(key)  # type: ignore[arg-type]
         if type(key) is VariantKey:
-            self._urls.setdefault(key.base, Variants(self._max_variants)).keys.add(key)
+            variants = self._urls.setdefault(key.base, Variants(self._max_variants))
+            variants.keys.setdefault(key, entry.born)
+        if gives_way is not None:
+            self.discard(gives_way)
         return True
 
-    def _has_room(self, key: VariantKey) -> bool:
-        """Is there room for one more variant of its URL, or was room made?"""
+    def _gives_way(self, key: VariantKey) -> VariantKey | None:
+        """The variant that makes room for a new one of its URL; itself where none does."""
         variants = self._urls.get(key.base)
         if variants is None or len(variants.keys) < self._max_variants:
-            return True
+            return None
         now = self._clock()
         worth = {known: self._worth(known, now) for known in variants.keys}
         least = min(worth, key=worth.__getitem__)
-        if worth[least][0] and not variants.again(key):  # all of them may still be served
-            return False
-        self.discard(least)
-        self._urls.setdefault(key.base, variants)
-        return True
+        live = worth[least][0]  # then all of them may still be served
+        return least if not live or variants.again(key) else key
 
-    def _worth(self, key: VariantKey, now: float) -> tuple[bool, int, float]:
-        """Ended before live, seldom used before often used, of equals the newest first."""
+    def _worth(self, key: VariantKey, now: float) -> tuple[bool, int, int]:
+        """Ended before live, seldom used before often used, of equals the last to come first."""
         entry = self.glance(key)
-        if entry is None:
-            return (False, 0, 0.0)
-        return (now < entry.error_until, self.memory.frequency(key), -entry.stored)
+        live = entry is not None and now < entry.error_until
+        return (live, self.memory.frequency(key), -self._urls[key.base].keys[key])
 
     def discard(self, key: Hashable) -> None:
         self.memory.discard(key)
@@ -271,7 +271,7 @@ class Store:
             if not keys:
                 del self._paths[url.path]
         if key is not url and (variants := self._urls.get(url)) is not None:
-            variants.keys.discard(key)
+            variants.keys.pop(key, None)  # type: ignore[call-overload]
             if not variants.keys:
                 del self._urls[url]
 

@@ -111,7 +111,7 @@ class Verbs(ABC):
     def _clear(self, engine: Engine) -> Callable[[], Any]:
         site = self._for_verb()
         if site is not None:
-            site.forgive()
+            site.sharing.forget()
         return engine.purge_all()
 
     def _purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:

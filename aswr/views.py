@@ -19,7 +19,7 @@ from flask.views import View
 from werkzeug.datastructures import Headers
 
 from . import http
-from .answers import respond, unsatisfied
+from .answers import keep_from_others, respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
 from .checks import Tags
 from .codec import Answer, Entry
@@ -75,6 +75,7 @@ class Asked:
     scoped: bool
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    wants: Asks | None  # what the request's directives say, where the view obeys them
 
 
 class CachedView:
@@ -177,9 +178,10 @@ class CachedView:
         asked = self._asked(site, context, args, kwargs)
         if asked is None:
             return Pass("an argument cannot be keyed")
-        if (passing := site.passing_view(asked.key.view)) is not None:
-            return Pass(passing)
-        return self._decide(asked)
+        step = self._decide(asked)
+        if asked.wants is not None and asked.wants.only_if_cached and type(step) is Pass:
+            return unsatisfied(context)
+        return step
 
     def _asked(
         self, site: Site, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -201,7 +203,10 @@ class CachedView:
             query_of(plan.rules, query), request.host if site.by_host else "",
             call, self.extra(scope),
         )  # fmt: skip
-        return Asked(site, plan, context, key, scope is not None, args, kwargs)
+        wants = None
+        if plan.request_directives:
+            wants = asks(request.environ.get("HTTP_CACHE_CONTROL"))
+        return Asked(site, plan, context, key, scope is not None, args, kwargs, wants)
 
     @property
     def asks(self) -> bool:
@@ -247,17 +252,15 @@ class CachedView:
         now, decision = engine.judge(where, entry)
         if entry is not None and decision.verdict is Verdict.PASS:
             return Pass(entry.passing, names=learned)
-        wants = None
-        if asked.plan.request_directives:
-            wants = asks(asked.context.request.environ.get("HTTP_CACHE_CONTROL"))
-            decision = decision if wants is None else heed(decision, entry, now, wants)
+        if asked.wants is not None:
+            decision = heed(decision, entry, now, asked.wants)
         if rules.vary == "response" and not _may_share(asked.context, entry, decision):
             return Pass("sends Cookie or Authorization", names=learned)
         if entry is not None and decision.serve:
             if decision.load and engine.wants(where):
                 engine.start(self._load(asked, inputs, where))
             return self._hit(asked.context, entry, now, decision.load and not engine.closed)
-        return self._miss(asked, where, entry, inputs, wants)
+        return self._miss(asked, where, entry, inputs)
 
     def _miss(
         self,
@@ -265,14 +268,15 @@ class CachedView:
         where: Hashable,
         entry: Entry | None,
         inputs: Inputs | None,
-        wants: Asks | None,
     ) -> Response | Pending | Pass:
-        engine = asked.site.engine
+        engine, wants = asked.site.engine, asked.wants
         learned = where.names if isinstance(where, VariantKey) else ()
         if wants is not None and wants.only_if_cached:
             return unsatisfied(asked.context)
         if wants is not None and wants.no_store:
             return Pass("no-store", fwd="request", names=learned)
+        if passing := asked.site.sharing.passes(asked.key.view, engine.clock()):
+            return Pass(passing, names=learned)
         engine.misses += 1
         if engine.closed:
             return Pass("closed")
@@ -300,14 +304,13 @@ class CachedView:
 
     def _load(self, asked: Asked, inputs: Inputs | None, where: Hashable) -> Load:
         site, context, args = asked.site, asked.context, asked.args
-        target = self._target(asked.plan, None)
         function = context.app.view_functions.get(context.request.endpoint or "")
+        target = self._whole(self._target(asked.plan, None), function)
         if args and isinstance(args[0], View):
             target = replaced(target, instance=instance_maker(args[0], function))
             args = args[1:]
-        if asked.key.args or context.request.url_rule is None:
+        if target.whole is None and (asked.key.args or context.request.url_rule is None):
             target = replaced(target, args=(args, asked.kwargs))
-        target = self._whole(target, function)
         if inputs is None:
             inputs = inputs_of(context, asked.plan.rules)
             inputs.scoped = asked.scoped
@@ -389,7 +392,8 @@ class CachedView:
         if isinstance(result.value, BaseException):
             raise result.value
         answer = result.value
-        return self._respond(context, answer, None, fwd=pending.fwd, fwd_status=answer.status)
+        status = answer.status
+        return self._respond(context, answer, None, now, fwd=pending.fwd, fwd_status=status)
 
     def _loaded(
         self, context: RequestContext, pending: Pending, result: Result, now: float
@@ -399,7 +403,7 @@ class CachedView:
         stored = result.how in (How.STORED, How.COLLAPSED)
         entry = result.entry if stored else None
         return self._respond(
-            context, result.value, None if entry is None else now - entry.stored,
+            context, result.value, entry, now,
             fwd=pending.fwd, fwd_status=result.status or False,
             stored=result.how is How.STORED, collapsed=result.how is How.COLLAPSED,
             detail=result.detail,
@@ -418,21 +422,26 @@ class CachedView:
 
     def _stored(self, context: RequestContext, entry: Entry, now: float, detail: str) -> Response:
         ttl = math.floor(entry.fresh_until - now)
-        return self._respond(
-            context, entry.value, now - entry.stored, hit=True, ttl=ttl, detail=detail
-        )
+        return self._respond(context, entry.value, entry, now, hit=True, ttl=ttl, detail=detail)
 
     def _respond(
-        self, context: RequestContext, answer: Answer, age: float | None, **status: str | int | bool
+        self,
+        context: RequestContext,
+        answer: Answer,
+        entry: Entry | None,
+        now: float,
+        **status: str | int | bool,
     ) -> Response:
         if context.app.debug:
             query = dict.get(context.request.environ, "QUERY_STRING", "")  # not a read
             status["key"] = f"{self.name} {context.request.path}?{query}"
         public = self._site(context).plan_of(self).public
         served = context.app.view_functions.get(context.request.endpoint or "")
+        part = served is not self.wrapper and find_view(served) is not self
         return respond(
-            context, answer, http.cache_status(**status), age, public=public,
-            part=find_view(served) is not self,
+            context, answer, http.cache_status(**status), now,
+            since=now if entry is None else entry.stored, kept=entry is not None, public=public,
+            part=part,
         )  # fmt: skip
 
     # Passing.
@@ -457,11 +466,11 @@ class CachedView:
         # A copy: the view may return one object again and again.
         response = copy.copy(context.app.make_response(value))
         fields = http.without_ours(list(response.headers))
-        if site.plan_of(self).public:  # others may share the URL, and nobody this answer
+        if site.plan_of(self).public:  # others may share the URL
             fields = http.with_vary(fields, vary_fields(step.names, site.plan_of(self).rules))
-            if not http.lines(fields, "cache-control"):
-                fields.append(("Cache-Control", "private, no-cache"))
         response.headers = Headers(fields)
+        if step.fwd != "method":  # but nobody this answer
+            keep_from_others(response)
         status = http.cache_status(fwd=step.fwd, detail=step.detail)
         response.headers.add("Cache-Status", status)
         return response

@@ -17,7 +17,7 @@ ROOT = Path(aswr.__file__).parent
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext
     inputs  freshness  conditions
-    nobody  checks  failures
+    nobody  checks  failures  sharing
     options
     emission
     executor  watchdog  memory  typing
@@ -54,6 +54,7 @@ PURE = {
     "conditions",
     "checks",
     "failures",
+    "sharing",
     "emission",
 }
 IMPURE = {"asyncio", "threading", "time", "concurrent", "subprocess", "socket", "random", "logging"}
