@@ -142,10 +142,11 @@ class Inputs:
     """What one request brings besides what is always in its key; evaluates names on demand.
 
     `g` and `attributes` are the dictionaries of what is set in ``g`` and on the request; `query` is
-    the whole canonical query.
+    the whole canonical query; `session` is the name of the session's cookie where there is anything
+    in the session, which a hook may have put there for who sent no cookie.
     """
 
-    __slots__ = ("_jar", "attributes", "environ", "g", "query", "rules", "scoped")
+    __slots__ = ("_jar", "attributes", "environ", "g", "query", "rules", "scoped", "session")
 
     def __init__(
         self,
@@ -154,12 +155,14 @@ class Inputs:
         attributes: Mapping[str, Any],
         rules: Rules,
         query: str = "",
+        session: str = "",
     ) -> None:
         self.environ = environ
         self.g = g
         self.attributes = attributes
         self.rules = rules
         self.query = query
+        self.session = session
         self.scoped = False  # a scope stands for the person: of what is personal only g counts
         self._jar: tuple[dict[str, str], bool] | None = None
 
@@ -176,7 +179,7 @@ class Inputs:
         """Those of these names because of which the request must pass."""
         _, carriers = self.rules._readers(tuple(names))
         found = (name for name, carries in carriers if carries(self))
-        return tuple(name for name in found if not self.scoped or name.startswith("g."))
+        return tuple(name for name in found if not self.scoped or _is_hooks(name))
 
     def snapshot(self) -> "Inputs":
         """The same inputs in copies that outlive the request: of objects only that they exist."""
@@ -186,7 +189,8 @@ class Inputs:
         }
         g = {name: value if _is_simple(value) else _OBJECT for name, value in self.g.items()}
         g.update({name: _NOBODY for name in PERSONS if name in g and _is_nobody(name, self)})
-        kept = Inputs(environ, g, dict.fromkeys(self.attributes), self.rules, self.query)
+        attributes = dict.fromkeys(self.attributes)
+        kept = Inputs(environ, g, attributes, self.rules, self.query, self.session)
         kept.scoped = self.scoped
         return kept
 
@@ -306,6 +310,11 @@ def _reader_of_g(name: str) -> tuple[_Value, _Carries]:
     return value, lambda inputs: not _is_simple(inputs.g.get(name)) and not _is_nobody(name, inputs)
 
 
+def _is_hooks(name: str) -> bool:
+    """Did a hook make it, and not of the person that a scope stands for?"""
+    return name.startswith("g.") and name[2:] not in PERSONS
+
+
 def _is_nobody(name: str, inputs: Inputs) -> bool:
     """Is this a person of an extension's who has not logged in?"""
     return name in PERSONS and (
@@ -315,6 +324,8 @@ def _is_nobody(name: str, inputs: Inputs) -> bool:
 
 def _carrier_of_cookie(name: str) -> _Carries:
     def carries(inputs: Inputs) -> bool:
+        if inputs.session == name:
+            return True
         text = dict.get(inputs.environ, "HTTP_COOKIE")
         if type(text) is not str or name not in text:
             return False

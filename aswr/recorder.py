@@ -72,13 +72,20 @@ class Recorder:
     """What one render read, each input with its place (``file:line``).
 
     ``on_read`` is called, while the render goes on, for each input when it is first read. Where a
-    scope stands for the person, `scoped`, only learned inputs count.
+    scope stands for the person, `scoped`, only learned inputs count. ``makes_g``: the app's hooks
+    run in the render, and what they leave in ``g`` is no input.
     """
 
     def __init__(
-        self, rules: Rules, on_read: Callable[[str, Kind], None], *, scoped: bool = False
+        self,
+        rules: Rules,
+        on_read: Callable[[str, Kind], None],
+        *,
+        scoped: bool = False,
+        makes_g: bool = False,
     ) -> None:
         self.rules = rules
+        self._makes_g = makes_g
         self.scoped = scoped
         self.reads: dict[str, str] = {}
         self._on_read = on_read
@@ -108,6 +115,8 @@ class Recorder:
     def note(self, name: str) -> None:
         """The render reads an input."""
         if not self._armed or not name or self._known(name):
+            return
+        if self._makes_g and name.startswith("g."):
             return
         kind = self.rules.kind(name)
         if self.scoped and kind is not Kind.LEARNED:
@@ -370,6 +379,14 @@ class RecordedSession(NullSession):
         if value:
             self._recorder.note("writes session")
 
+    def __getattr__(self, name: str) -> Any:
+        """What only the app's own session has, as the ``sid`` of one that is kept on a server."""
+        # A template looks for an attribute before it looks for a key.
+        by_template = sys._getframe(1).f_globals.get("__name__", "").startswith("jinja2.")
+        if not name.startswith("_") and not by_template:
+            self._recorder.note(f"session.{name}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
 
 class RecordedContext(RequestContext):
     """A request context on a recorded environ; copies of it are recorded too."""
@@ -440,4 +457,6 @@ def inputs_of(context: RequestContext, rules: Rules) -> Inputs:
     query = ""
     if rules.query == "read":
         query = canonical_query(dict.get(environ, "QUERY_STRING", "").encode("latin-1"))
-    return Inputs(environ, names, vars(request), rules, query)
+    session = context._session  # not `session`, which would mark it accessed
+    cookie = context.app.session_interface.get_cookie_name(context.app) if session else ""
+    return Inputs(environ, names, vars(request), rules, query, cookie)

@@ -164,7 +164,8 @@ class Rendering:
         self._call: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
         self._rules = target.plan.rules
         self.repeat = False
-        self.recorder = Recorder(self._rules, self._read, scoped=scoped)
+        public = target.plan.public
+        self.recorder = Recorder(self._rules, self._read, scoped=scoped, makes_g=public)
 
     def on_thread(self) -> Loaded:
         """All three phases, on the calling executor thread."""
@@ -216,11 +217,19 @@ class Rendering:
         self.recorder.arm()  # Flask's push matches the URL, with the app's own converters
         try:
             context.push()
-            record_g(_cv_app.get(), self.recorder, self._inputs.simple_g())
+            hooks = self._target.plan.run_before_request
+            if not hooks:
+                self._record_g()
             self._value = self._preprocess()
+            if hooks:  # what they looked for in g, and left there, they made themselves
+                self._record_g()
             self._call = self._arguments()
         except BaseException as error:
             self._error = as_exception(self._target.name, error)
+
+    def _record_g(self) -> None:
+        shown = {} if self._target.plan.public else self._inputs.simple_g()
+        record_g(_cv_app.get(), self.recorder, shown)
 
     def _environ(self) -> dict[str, Any]:
         key = self._key
