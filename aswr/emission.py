@@ -106,11 +106,12 @@ class Emission:
         public = self._plan.public
         if not public and not self._plan.emit_cache_control:
             return IN_APP
+        covers = ends.error_until > ends.stale_until
         return emitted(
             public=public,
             fresh=ends.fresh_until - stored,
             stale=ends.stale_until - ends.fresh_until,
-            error=ends.error_until - ends.stale_until,
+            error=ends.error_until - ends.fresh_until if covers else 0.0,  # RFC 5861 §4
         )
 
     @staticmethod

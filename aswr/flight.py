@@ -306,7 +306,7 @@ def result_for(loaded: Loaded, entry: Entry, stored: bool, first: bool) -> Resul
     fate = loaded.fate
     alone = loaded.alone or fate is Fate.ONE
     if fate is Fate.PASS or (alone and not first):
-        return Result(How.PASS, detail=loaded.detail)
+        return Result(How.PASS, detail=loaded.detail or "answers one request alone")
     if fate is Fate.FAILED:
         value = loaded.value if first else copy_of(loaded.value)
         if value is None:

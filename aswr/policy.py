@@ -196,8 +196,10 @@ class Times:
             fresh_until = stale_until - self.margin(cost) * scale
             if said.stale is not None:
                 stale_until = fresh_until + said.stale
-        kept = self.stale_if_error if said.error is None else said.error
-        return Deadlines(fresh_until, stale_until, stale_until + kept)
+        if said.error is None:
+            return Deadlines(fresh_until, stale_until, stale_until + self.stale_if_error)
+        # RFC 5861 §4: the response's own word limits the staleness.
+        return Deadlines(fresh_until, stale_until, max(stale_until, fresh_until + said.error))
 
 
 def window(entry: Dated | None, now: float) -> Window:

@@ -387,7 +387,7 @@ class Rendering:
         return Loaded(
             answer, fate, size_of(answer), tags, names, ends, now - age,
             emission.strict, detail,
-            alone=bool(emission.alone) or emission.lone,
+            alone=bool(emission.alone) or (emission.lone and fate is not Fate.FAILED),
         )  # fmt: skip
 
     def _fate(self, emission: Emission, status: int, length: int, whole: bool) -> tuple[Fate, str]:
@@ -395,12 +395,12 @@ class Rendering:
             self._target.notes.answers(emission.alone)
         if status >= 500:
             return Fate.FAILED, f"status {status}"
+        if not whole:
+            return Fate.FAILED, "body is not complete"  # it broke off: a failed load
         if emission.alone:
             return Fate.ONE, emission.alone
         if emission.unfit:
             return Fate.DROP, emission.unfit
-        if not whole:
-            return Fate.DROP, "body is not complete"
         if length > self._target.plan.max_body:
             return Fate.DROP, "body over max_body"
         return Fate.STORE, ""

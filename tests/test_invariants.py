@@ -42,7 +42,9 @@ INVARIANTS = {
         "test_engine.py::test_a_backend_in_trouble_fails_nobody",
     ],
     "9. Nobody gets an answer whose render read an input on which his request differs": [
-        "test_views.py::test_a_read_passes_and_is_logged",
+        "test_invariant9.py::test_every_answer_is_the_one_that_the_view_gives",
+        "test_views.py::test_what_is_read_is_part_of_the_key",
+        "test_views.py::test_who_brings_what_is_personal_passes_and_is_logged",
         "test_views.py::test_what_hooks_left_anywhere_is_seen",
         "test_views.py::test_a_cookie_goes_to_one_caller",
     ],
