@@ -104,3 +104,39 @@ def test_gunicorn_conf() -> None:
         seconds, status, said, _ = get(port)
         assert (status, said.split(";")[1]) == (200, " hit")
         assert seconds < 0.5
+
+
+def ask(port: int, path: str, **headers: str) -> tuple[str, str, http.client.HTTPMessage]:
+    """Body, ``Cache-Status`` and fields of one answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(
+        "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return body, response.headers.get("Cache-Status", ""), response.headers
+
+
+def test_front_page() -> None:
+    """Each visitor of the example gets what its first lines say."""
+    port = free_port()
+    example = str(EXAMPLES / "front_page")
+    with running("flask", "--app", example, "run", "--port", str(port), port=port):
+        german, _, _ = ask(port, "/", Accept_Language="de")
+        english, _, _ = ask(port, "/")
+        assert (german[:9], english[:5]) == ("Guten Tag", "Hello")
+        shared, status, _ = ask(port, "/", Accept_Language="de-AT,de;q=0.9", Cookie="_ga=1")
+        assert (shared, status[:9]) == (german, "aswr; hit")
+        cookie = ask(port, "/login/ann")[2]["Set-Cookie"].partition(";")[0]
+        own, status, _ = ask(port, "/", Cookie=cookie)
+        assert own.startswith("Hello, ann")
+        assert status == 'aswr; fwd=bypass; detail="reads cookie session"'
+        mine = [ask(port, "/mine", Cookie=cookie) for _ in range(2)]
+        assert mine[0][0] == mine[1][0]
+        assert mine[0][0].startswith("for ann alone")
+        assert mine[1][1].startswith("aswr; hit")
+        assert ask(port, "/mine")[0].startswith("for None alone")
+        fields = ask(port, "/prices")[2]
+        assert fields["Cache-Control"].startswith("public, max-age=45")
+        assert ask(port, "/prices")[1].startswith("aswr; hit")
