@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask, Response
 from flask.ctx import RequestContext
+from flask.globals import _cv_request
 from werkzeug.datastructures import Headers
 
 from . import conditions, http
@@ -66,7 +67,7 @@ def respond(
         headers[:] = fields
     setattr(response, _ANSWER, answer)
     if public and not part:
-        setattr(response, _FINAL, True)
+        setattr(context, _FINAL, (response, code, fields, body))
     return response
 
 
@@ -146,6 +147,11 @@ def leave_final_answers_alone(app: Flask) -> None:
 
 
 def _process(previous: Any, response: Response) -> Response:
-    if getattr(response, _FINAL, False):
+    final = getattr(_cv_request.get(), _FINAL, None)
+    if final is not None and final[1] == response.status_code:
+        # The decorators above ours did what they do in its render: not twice.
+        response, _, fields, body = final
+        response.set_data(body)
+        response.headers[:] = fields
         return response
     return previous(response)  # type: ignore[no-any-return]

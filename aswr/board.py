@@ -234,12 +234,11 @@ class Board:
 
     async def _adopt(self, flight: Flight) -> bool:
         """Take what the backend holds; True where that makes the load needless."""
-        base = flight.load.base
-        if flight.load.under is not None:
-            note = await self.store.fetch(base, flight.born)
-            if note is not None and note.names:
-                self._learn(flight, note.names)
-        entry = await self.store.fetch(flight.key, flight.born)
+        entry = await self.store.fetch(flight.load.base, flight.born)
+        if entry is not None and entry.names:
+            self._learn(flight, entry.names)
+        if flight.key != flight.load.base:
+            entry = await self.store.fetch(flight.key, flight.born)
         decision = decide(entry, self.clock())
         if entry is None or entry.names or not covers(entry, self.clock()):
             return False
@@ -256,7 +255,8 @@ class Board:
         if self.flights.get(flight.key) is not flight:
             return None  # given up: the loop it was on did not answer when the cache was closed
         fate = loaded.fate
-        names = self._known(flight.load.base, loaded.names)
+        # What raised told its names to the flight alone.
+        names = self._known(flight.load.base, (*loaded.names, *flight.names))
         # A failed load never drops a good entry, and a URL that is seen to read more drops those
         # under the smaller key.
         failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
@@ -277,11 +277,11 @@ class Board:
             stored = not crowded and self.store.publish(key, entry)
         elif fate is Fate.DROP and not crowded and purged < flight.born:
             self.store.discard(key)
-        self._note_outcome(flight, loaded)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
             purged = max(purged, self.store.stamps.latest_tag)
         self._end(flight)
         flight.key = key  # two flights may turn out to be one key's: then only one had it
+        self._note_outcome(flight, loaded)
         self._hand_out(
             flight, lambda first: result_for(loaded, entry, stored, first), names, purged
         )
@@ -308,7 +308,8 @@ class Board:
 
     def _holds_good(self, base: Hashable) -> bool:
         now = self.clock()
-        return any(covers(self.store.glance(key), now) for key in self.store.keys_of(base))
+        entries = [self.store.glance(key) for key in self.store.keys_of(base)]
+        return any(covers(entry, now) for entry in entries if entry is not None and not entry.names)
 
     def _learn(self, flight: Flight, names: tuple[str, ...]) -> None:
         """Make these inputs part of the keys of the URL: of its entries, and of its flights.

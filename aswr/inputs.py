@@ -179,7 +179,13 @@ class Inputs:
         """Those of these names because of which the request must pass."""
         _, carriers = self.rules._readers(tuple(names))
         found = (name for name, carries in carriers if carries(self))
-        return tuple(name for name in found if not self.scoped or _is_hooks(name))
+        return tuple(name for name in found if not self.scoped or self._is_beyond_scope(name))
+
+    def _is_beyond_scope(self, name: str) -> bool:
+        """Is this something of the request that not even a scoped render is given?"""
+        if name.startswith("environ "):  # objects stay with their request
+            return type(dict.get(self.environ, name[8:])) is not str
+        return name == "body" or name.startswith("request.") or _is_hooks(name)
 
     def snapshot(self) -> "Inputs":
         """The same inputs in copies that outlive the request: of objects only that they exist."""

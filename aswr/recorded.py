@@ -190,6 +190,10 @@ class RecordedNames(_Noting):
         self._own.update(raw(values))
         self.shown = dict(shown)
 
+    def show(self, values: Mapping[str, Any]) -> None:
+        """From now on these of the caller's may be seen, but for names that the render has."""
+        self.shown = {name: value for name, value in values.items() if name not in self._own}
+
     def look(self, key: Any) -> None:
         if key in self._own or not isinstance(key, str) or is_dunder(key):
             return

@@ -72,8 +72,8 @@ class Recorder:
     """What one render read, each input with its place (``file:line``).
 
     ``on_read`` is called, while the render goes on, for each input when it is first read. Where a
-    scope stands for the person, `scoped`, only learned inputs count. ``makes_g``: the app's hooks
-    run in the render, and what they leave in ``g`` is no input.
+    scope stands for the person, `scoped`, only learned inputs count. ``makes_g``: what the
+    render finds in ``g``, or misses there, is its own doing and no input.
     """
 
     def __init__(
@@ -85,12 +85,13 @@ class Recorder:
         makes_g: bool = False,
     ) -> None:
         self.rules = rules
-        self._makes_g = makes_g
+        self.makes_g = makes_g
         self.scoped = scoped
         self.reads: dict[str, str] = {}
         self._on_read = on_read
         self._armed = False
         self._constructing = False
+        self.given: Mapping[str, Any] = {}  # the render's environ
 
     def arm(self) -> None:
         """From now on reads count."""
@@ -116,10 +117,10 @@ class Recorder:
         """The render reads an input."""
         if not self._armed or not name or self._known(name):
             return
-        if self._makes_g and name.startswith("g."):
+        if self.makes_g and name.startswith("g."):
             return
         kind = self.rules.kind(name)
-        if self.scoped and kind is not Kind.LEARNED:
+        if self.scoped and kind is not Kind.LEARNED and not self._lacks(name):
             for part in self._learned_parts(name):
                 self.note(part)
             return
@@ -130,6 +131,12 @@ class Recorder:
             return
         self.reads[name] = place_of(frame)
         self._on_read(name, kind)
+
+    def _lacks(self, name: str) -> bool:
+        """Of what is the caller's own: is it absent even from a render in his name?"""
+        if name.startswith("environ "):
+            return name[8:] not in self.given
+        return name == "body" or name.startswith("request.")
 
     def _known(self, name: str) -> bool:
         if name in self.reads:
@@ -408,6 +415,7 @@ def recorded_context(app: Flask, environ: dict[str, Any], recorder: Recorder) ->
     empty one, and no ``open_session`` runs.
     """
     recorded = RecordedEnviron(environ, recorder)
+    recorder.given = environ
     session = None
     if not recorder.scoped:
         session = RecordedSession(recorder, app.session_interface.get_cookie_name(app))
@@ -429,7 +437,9 @@ def writes_session(context: RequestContext) -> bool:
 # ``g``.
 
 
-def record_g(app_context: AppContext, recorder: Recorder, shown: Mapping[str, Any]) -> None:
+def record_g(
+    app_context: AppContext, recorder: Recorder, shown: Mapping[str, Any]
+) -> RecordedNames:
     """Record the ``g`` of a pushed app context; what is in it already is the render's own.
 
     `shown` are names of the caller's that the render may see; reading one is an input.
@@ -438,6 +448,7 @@ def record_g(app_context: AppContext, recorder: Recorder, shown: Mapping[str, An
     names = RecordedNames(names_of(g), recorder, shown)
     object.__setattr__(g, "__class__", recorded_g_class(type(g)))  # setting any other way names it
     object.__setattr__(g, "__dict__", names)
+    return names
 
 
 def recorder_of(g: Any) -> Recorder | None:

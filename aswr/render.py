@@ -40,6 +40,7 @@ from .keys import VariantKey, ViewKey
 from .names import Kind, describe, explained, names_of_vary
 from .notes import Notes
 from .options import Plan
+from .recorded import RecordedNames
 from .recorder import Recorder, record_g, recorded_context, writes_session
 from .runtime import thread_sensitive
 
@@ -164,8 +165,7 @@ class Rendering:
         self._call: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
         self._rules = target.plan.rules
         self.repeat = False
-        public = target.plan.public
-        self.recorder = Recorder(self._rules, self._read, scoped=scoped, makes_g=public)
+        self.recorder = Recorder(self._rules, self._read, scoped=scoped)
 
     def on_thread(self) -> Loaded:
         """All three phases, on the calling executor thread."""
@@ -217,19 +217,21 @@ class Rendering:
         self.recorder.arm()  # Flask's push matches the URL, with the app's own converters
         try:
             context.push()
-            hooks = self._target.plan.run_before_request
-            if not hooks:
-                self._record_g()
-            self._value = self._preprocess()
-            if hooks:  # what they looked for in g, and left there, they made themselves
-                self._record_g()
+            self._value = self._hooked(record_g(_cv_app.get(), self.recorder, {}))
             self._call = self._arguments()
         except BaseException as error:
             self._error = as_exception(self._target.name, error)
 
-    def _record_g(self) -> None:
-        shown = {} if self._target.plan.public else self._inputs.simple_g()
-        record_g(_cv_app.get(), self.recorder, shown)
+    def _hooked(self, names: RecordedNames) -> Any:
+        """What the hooks answer; as in a request, ``g`` is empty when they begin."""
+        plan = self._target.plan
+        self.recorder.makes_g = plan.run_before_request
+        try:
+            return self._preprocess()
+        finally:
+            if not plan.public:  # else all that could leave something in g runs in the render
+                self.recorder.makes_g = False
+                names.show(self._inputs.simple_g())
 
     def _environ(self) -> dict[str, Any]:
         key = self._key
@@ -346,6 +348,7 @@ class Rendering:
         never = self.never
         if self._scoped and self._context is not None and writes_session(self._context):
             never = [WRITES]
+            self._target.notes.passes(never, lambda _: Kind.PERSONAL)  # not never: now and then
         if never:
             return Loaded(None, Fate.PASS, names=self._names(), detail=describe(never))
         return replace(self._ruling(response, status, fields, body, whole), status=forwarded)

@@ -2,13 +2,15 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
 from flask import Flask
 
 import aswr
 from aswr import CacheManager
+from aswr.keys import VariantKey, ViewKey
 
 PATIENCE = 10.0  # seconds after which a gate or a thread that does not move is a failure
 
@@ -100,6 +102,23 @@ class Background:
         if self._error is not None:
             raise self._error
         return self._result
+
+
+@dataclass(frozen=True)
+class Brings:
+    """What one caller brings, by name; a name that begins with "cookie" is personal.
+
+    Called as a load's ``under``.
+    """
+
+    key: ViewKey
+    inputs: Mapping[str, str]
+
+    def __call__(self, names: tuple[str, ...]) -> tuple[VariantKey, str]:
+        personal = {name for name in names if name.startswith("cookie")}
+        values = tuple(None if name in personal else self.inputs.get(name) for name in names)
+        carried = ", ".join(name for name in names if name in personal and name in self.inputs)
+        return VariantKey(self.key, names, values), f"reads {carried}" if carried else ""
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The engine's invariants, with the real loop thread, a manual clock, and loads held by hand."""
 
 import asyncio
+import itertools
 import logging
 import queue
 import threading
@@ -17,14 +18,17 @@ from aiocache.base import BaseCache
 
 from aswr import failures as failures_module
 from aswr import store as store_module
+from aswr.board import MOST_NAMES
 from aswr.codec import Entry
 from aswr.engine import Engine
 from aswr.errors import LoadCycle, LoadError, LoadTimeout, WaitTimeout
 from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
-from aswr.keys import VariantKey, ViewKey
+from aswr.keys import ViewKey
 from aswr.policy import RETRY_FIRST, Times, Verdict, decide
 from aswr.runtime import Runtime
 from aswr.store import Store
+
+from .conftest import Brings
 
 LIMIT = 10.0  # seconds that anything here may wait
 TWIN = "await fn(...)"
@@ -86,20 +90,6 @@ class Source:
 
     def _sync(self, flight: Flight) -> Loaded:
         return flight.context().run(lambda: self._begin(flight).result(LIMIT))
-
-
-@dataclass(frozen=True)
-class Brings:
-    """What one caller brings, by name. A name that begins with "cookie" is personal."""
-
-    key: ViewKey
-    inputs: dict[str, str]
-
-    def __call__(self, names: tuple[str, ...]) -> tuple[VariantKey, str]:
-        personal = {name for name in names if name.startswith("cookie")}
-        values = tuple(None if name in personal else self.inputs.get(name) for name in names)
-        carried = ", ".join(name for name in names if name in personal and name in self.inputs)
-        return VariantKey(self.key, names, values), f"reads {carried}" if carried else ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +166,16 @@ class Bench:
         """Until every flight is over."""
         self.engine.join().result(LIMIT)
 
+    def join_but(self, flights: int) -> None:
+        """Until no more than so many flights are left."""
+        _until(lambda: len(self.engine.flights) <= flights)
+        self.barrier()
+
+    def answered(self, waiter: Waiter) -> bool:
+        """Has he got his result, now that the loop has done what there is to do?"""
+        self.barrier()
+        return waiter.future.done()
+
     def ask(self, source: "Source | Caller", *, force: bool = False) -> Waiter:
         """A waiter who has his seat."""
         waiter = self.engine.enlist(source.load, force=force)
@@ -218,9 +218,9 @@ class Bench:
     def sees(self, caller: "Source | Caller") -> Any:
         """What this caller's request gets without waiting; who must pass, why."""
         load, entry, why = self.engine.find(caller.load)
-        if why or (entry is not None and entry.passing):
-            return why or (entry.passing if entry else "")
-        return self.served(load.key)
+        if entry is not None and decide(entry, self.clock()).verdict is Verdict.PASS:
+            why = why or entry.passing
+        return why or self.served(load.key)
 
     def retry_at(self, key: Any = KEY) -> float | None:
         return self.engine.failures.retry_at(key)
@@ -1518,6 +1518,994 @@ def test_empty_results_are_cached_like_any_other(bench: Bench, value: Any) -> No
     assert result.how is How.HIT
     assert result.entry is not None
     assert result.entry.value == value
+
+
+# What a URL is seen to read.
+
+
+@pytest.fixture
+def page() -> Page:
+    return Page(stale_if_error=60)
+
+
+def learn(bench: Bench, caller: Caller, *names: str, value: Any = "page", **loaded: Any) -> Entry:
+    """A load on this caller's behalf that reads these inputs, and is stored."""
+    waiter = bench.ask(caller, force=True)
+    call = caller.next()
+    call.read(*names)
+    call.give(value, **loaded)
+    entry = bench.result(waiter).entry
+    bench.join()
+    assert entry is not None
+    return entry
+
+
+def names_at(bench: Bench) -> tuple[str, ...]:
+    note = bench.store.glance(KEY)
+    return () if note is None else note.names
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_what_was_read_becomes_the_key(bench: Bench, sync: bool) -> None:
+    """The answer lies under what its render read, and who differs there has a load of his own."""
+    page = Page(sync=sync)
+    german, english, nobody = page.of(lang="de"), page.of(lang="en"), page.of()
+    entry = learn(bench, german, "lang", value="Seite")
+    assert bench.store.peek(german.key("lang")) is entry
+    note = bench.store.peek(KEY)
+    assert note is not None
+    assert (note.value, note.names, note.passing) == (None, ("lang",), "")
+    assert bench.sees(page.of(lang="de", theme="dark")) == "Seite"
+    assert (bench.sees(english), bench.sees(nobody)) == (None, None)
+    for caller, value in ((english, "page"), (nobody, "?")):
+        waiter = bench.ask(caller)
+        call = caller.next()
+        call.read("lang")
+        call.give(value)
+        assert bench.result(waiter).how is How.STORED
+    bench.join()
+    assert [bench.sees(caller) for caller in (german, english, nobody)] == ["Seite", "page", "?"]
+    assert bench.result(bench.ask(german)).how is How.HIT
+    assert page.loads == 3
+
+
+def test_a_url_that_reads_nothing_is_shared_by_all(bench: Bench, page: Page) -> None:
+    """One entry, at the URL's own key, and no note."""
+    entry = learn(bench, page.of(lang="de", cookie="me"))
+    assert bench.store.peek(KEY) is entry
+    assert entry.names == ()
+    assert bench.result(bench.ask(page.of(lang="en", cookie="you"))).entry is entry
+
+
+def test_waiters_who_agree_share_and_the_others_look_again(bench: Bench, page: Page) -> None:
+    """Each value of what was read is loaded once, on behalf of one who brings it."""
+    waiters = {
+        lang: [bench.ask(page.of(lang=lang, number=str(n))) for n in range(3)]
+        for lang in ("de", "en", "fr")
+    }
+    assert page.loads == 1
+    for number, lang in enumerate(waiters):
+        call = page.next()
+        assert page.loads == (1 if number == 0 else 3)
+        call.read("lang")
+        call.give(call.flight.load.under.inputs["lang"])  # type: ignore[union-attr]
+        assert [bench.result(w).value for w in waiters[lang]] == [lang] * 3
+    bench.join()
+    assert page.loads == 3
+
+
+def test_who_looks_again_is_answered_by_what_is_there(bench: Bench, page: Page) -> None:
+    """Who differs from the render finds his own variant, if there is one, or its flight."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, english, "lang", value="page")
+    bench.purge(lambda: bench.engine.purge_path("/page", None))
+    old = bench.ask(german)
+    waits = bench.ask(english)  # nothing is known any more: they share a flight
+    assert len(bench.engine.flights) == 1
+    call = german.next()
+    call.read("lang")
+    bench.runtime.submit(
+        _returning(bench.store.publish, english.key("lang"), _fresh(bench, "stored meanwhile")), ""
+    ).result(LIMIT)
+    call.give("Seite")
+    assert bench.result(old).value == "Seite"
+    result = bench.result(waits)
+    assert (result.how, result.entry and result.entry.value) == (How.HIT, "stored meanwhile")
+
+
+def _fresh(bench: Bench, value: Any) -> Entry:
+    now = bench.clock()
+    return Entry(
+        value=value, stored=now, fresh_until=now + 5, stale_until=now + 5, error_until=now + 5,
+        born=bench.store.stamps.tick(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_who_carries_something_personal_is_released_at_the_read(bench: Bench, sync: bool) -> None:
+    """He passes while the load goes on; those who do not carry it share what it brings."""
+    page = Page(sync=sync)
+    guest, member = page.of(), page.of(cookie="me")
+    stays = bench.ask(guest)
+    goes = [bench.ask(member), bench.ask(page.of(cookie="you"))]
+    call = guest.next()
+    call.read("lang")
+    bench.barrier()
+    assert call.flight.waiters == [stays, *goes]
+    call.read("cookie")
+    assert [bench.result(w) for w in goes] == [Result(How.PASS, detail="reads cookie")] * 2
+    assert call.flight.waiters == [stays]
+    newcomer = bench.ask(member)
+    assert newcomer.future.done()
+    assert bench.result(newcomer).detail == "reads cookie"
+    late_guest = bench.ask(page.of())
+    call.give("for guests")
+    assert [bench.result(w).value for w in (stays, late_guest)] == ["for guests"] * 2
+    bench.join()
+    assert bench.result(bench.ask(member)).detail == "reads cookie"
+    assert (bench.sees(guest), bench.sees(member), page.loads) == (
+        "for guests", "reads cookie", 1,
+    )  # fmt: skip
+
+
+def test_who_began_the_load_may_be_released_by_it(bench: Bench, page: Page) -> None:
+    """A render sees nobody's cookie: what the person who began it brings is not in it."""
+    member, guest = page.of(cookie="me"), page.of()
+    goes, stays = bench.ask(member), bench.ask(guest)
+    call = member.next()
+    call.read("cookie")
+    assert bench.result(goes).detail == "reads cookie"
+    call.give("for guests")
+    assert bench.result(stays).value == "for guests"
+    bench.join()
+    assert bench.sees(guest) == "for guests"
+
+
+def test_a_read_that_nobody_told_releases_at_the_end(bench: Bench, page: Page) -> None:
+    """What a load says only with its result counts as much: no carrier gets the answer."""
+    member, guest = page.of(cookie="me"), page.of()
+    waiters = [bench.ask(guest), bench.ask(member)]
+    page.next().give("for guests", names=("cookie",))
+    results = [bench.result(waiter) for waiter in waiters]
+    assert [result.how for result in results] == [How.STORED, How.PASS]
+    assert results[1].detail == "reads cookie"
+
+
+def test_a_release_by_a_read_frees_who_waits_in_a_load(bench: Bench, page: Page) -> None:
+    """The flight whose code he is waits no more for this one, so it closes no cycle."""
+    outer = bench.flight(Source(("outer",)).load)
+    waiter = Waiter(page.of(cookie="me").load, parent=outer)
+    bench.runtime.post(bench.engine._join, waiter)
+    call = page.next()
+    assert outer.waits_for == [call.flight]
+    call.read("cookie")
+    assert bench.result(waiter).how is How.PASS
+    assert outer.waits_for == []
+    call.give("for guests")
+
+
+def test_who_left_is_not_looked_for_again(bench: Bench, page: Page) -> None:
+    """A load is not begun for a waiter who differs but has run out of patience."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    stays, leaves = bench.ask(german), bench.ask(english)
+    call = german.next()
+    assert bench.wait(leaves, 0) is None
+    bench.barrier()
+    call.read("lang")
+    call.give("Seite")
+    assert bench.result(stays).value == "Seite"
+    bench.join()
+    assert page.loads == 1
+
+
+def test_what_a_url_reads_only_grows(bench: Bench, page: Page) -> None:
+    """A render that reads other inputs than the last one adds to them, in no one's order."""
+    caller = page.of(lang="de", theme="dark")
+    learn(bench, caller, "theme", value=1)
+    learn(bench, caller, "lang", value=2)
+    assert names_at(bench) == ("lang", "theme")
+    learn(bench, caller, value=3)
+    assert names_at(bench) == ("lang", "theme")
+    assert bench.sees(caller) == 3
+    assert bench.sees(page.of(lang="de")) is None
+
+
+def test_an_answer_under_fewer_inputs_stops_matching(bench: Bench, page: Page) -> None:
+    """It was made for all who agree in less, but its next render would tell them apart."""
+    learn(bench, page.of(), value="one for all")
+    assert bench.sees(page.of(lang="en")) == "one for all"
+    german = page.of(lang="de")
+    learn(bench, german, "lang", value="Seite")
+    assert bench.sees(page.of(lang="en")) is None
+    assert bench.engine.fallback(page.of(lang="en").load) is None
+    assert bench.sees(german) == "Seite"
+
+
+def test_an_older_load_teaches_what_a_newer_one_did_not_read(bench: Bench, page: Page) -> None:
+    """What was read counts, whenever that load began: the newer answer is not for all, either."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    waiter = bench.ask(german)
+    call = german.next()
+    bench.runtime.submit(
+        _returning(bench.store.publish, KEY, _fresh(bench, "newer, for all")), ""
+    ).result(LIMIT)
+    call.read("lang")
+    call.give("Seite")
+    assert bench.result(waiter).value == "Seite"
+    assert names_at(bench) == ("lang",)
+    assert (bench.sees(german), bench.sees(english)) == ("Seite", None)
+
+
+def test_flights_of_a_url_move_when_it_is_seen_to_read_more(bench: Bench, page: Page) -> None:
+    """Who asks next finds the flight under way for what he brings: no second load of one key."""
+    learn(bench, page.of(lang="fr"), "lang")
+    german = page.of(lang="de", theme="dark")
+    english = page.of(lang="en", theme="dark")
+    waiters = [bench.ask(german), bench.ask(english)]
+    calls = [german.next(), english.next()]
+    calls[0].read("theme")
+    calls[0].give("Seite")
+    assert bench.result(waiters[0]).value == "Seite"
+    bench.join_but(1)
+    assert list(bench.engine.flights) == [english.key("lang", "theme")]
+    assert calls[1].flight.key == english.key("lang", "theme")
+    again = bench.ask(english)
+    assert calls[1].flight.waiters == [waiters[1], again]
+    light = bench.ask(page.of(lang="en", theme="light"))
+    assert page.loads == 4
+    page.next().give("light page")
+    calls[1].give("dark page")
+    assert [bench.result(w).value for w in (*waiters[1:], again)] == ["dark page"] * 2
+    assert bench.result(light).value == "light page"
+    bench.join()
+    assert bench.sees(english) == "dark page"
+
+
+def test_who_waits_on_a_flight_that_moved_may_have_to_look_again(bench: Bench, page: Page) -> None:
+    """A flight has one key; who sits in it and differs in what was learned meanwhile leaves it."""
+    learn(bench, page.of(lang="fr"), "lang")
+    dark, light = page.of(lang="en", theme="dark"), page.of(lang="en", theme="light")
+    waiters = [bench.ask(dark), bench.ask(light)]
+    call = dark.next()
+    other = bench.ask(page.of(lang="de"))
+    theme = page.next()
+    theme.read("theme")
+    theme.give("Seite")
+    bench.result(other)
+    call.give("dark page")  # it did not read the theme, but might have
+    assert bench.result(waiters[0]).value == "dark page"
+    light.next().give("light page")
+    assert bench.result(waiters[1]).value == "light page"
+
+
+def test_a_start_and_a_tick_find_the_variant(bench: Bench, page: Page) -> None:
+    """A stale hit and a periodic refresh load the entry of those whose inputs they have."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    for caller in (german, english):
+        learn(bench, caller, "lang", value="old")
+    bench.clock.now += 7
+    bench.engine.start(german.load)
+    german.next().give("neu")
+    bench.runtime.post(bench.engine.tick, english.load)
+    english.next().give("new")
+    bench.join()
+    assert [bench.sees(german), bench.sees(english)] == ["neu", "new"]
+
+
+def test_a_stale_variant_is_loaded_once(bench: Bench, page: Page) -> None:
+    """Hits under the variant's key and under the URL's come to one flight."""
+    german = page.of(lang="de")
+    learn(bench, german, "lang", value="old")
+    bench.clock.now += 7
+    found, _, _ = bench.engine.find(german.load)
+    together([lambda load=load: bench.engine.start(load) for load in [found, german.load] * 10])  # type: ignore[misc]
+    waiter = bench.ask(german)
+    german.next().give("new")
+    assert bench.result(waiter).value == "new"
+    bench.join()
+    assert page.loads == 2
+
+
+def test_failures_count_per_variant(bench: Bench, page: Page) -> None:
+    """One variant's trouble holds back its own refresh, no other's."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    for caller in (german, english):
+        learn(bench, caller, "lang", value="old")
+    bench.fail_now(german)
+    assert bench.retry_at(german.key("lang")) is not None
+    assert bench.retry_at(english.key("lang")) is None
+    assert bench.retry_at(KEY) is None
+    bench.clock.now += 11
+    assert (bench.sees(german), bench.sees(english)) == ("old", None)
+
+
+def test_patience_and_fallback_are_of_the_callers_own_variant(bench: Bench) -> None:
+    """An older entry stands in for those who agree with its render, and for nobody else."""
+    page = Page(soft_timeout=0.5, wait_timeout=3, stale_if_error=20)
+    german, english, member = page.of(lang="de"), page.of(lang="en"), page.of(lang="de", cookie="x")
+    entry = learn(bench, german, "lang", "cookie")
+    bench.clock.now += 11
+    assert bench.engine.fallback(german.load) is entry
+    assert bench.engine.fallback(english.load) is None
+    assert bench.engine.fallback(member.load) is None
+    assert bench.engine.patience(Waiter(german.load)) == 0.5
+    assert bench.engine.patience(Waiter(english.load)) == 3
+
+
+# A failed load, and one that must not be stored, of a URL that reads more than was known.
+
+FAILURES = {
+    "failed": Loaded("oops", Fate.FAILED, names=("lang", "theme")),
+    "kept": Loaded("no", Fate.KEEP, names=("lang", "theme")),
+    "failed pass": Loaded(None, Fate.PASS, names=("lang", "theme"), detail="why", failed=True),
+    "failed with everything": Loaded(
+        "oops", Fate.FAILED, names=("lang", *(f"name {n:02}" for n in range(MOST_NAMES)))
+    ),
+}
+
+
+@pytest.mark.parametrize("outcome", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("known", [(), ("lang",)])
+def test_a_failed_load_that_reads_more_drops_no_good_entry(
+    bench: Bench, page: Page, known: tuple[str, ...], outcome: Loaded
+) -> None:
+    """Invariant 4: what it read is learned when nothing good is lost by it, not before."""
+    caller, other = page.of(lang="de", theme="dark"), page.of(lang="en")
+    entry = learn(bench, caller, *known)
+    bench.clock.now += 7
+    bench.engine.start(caller.load)
+    caller.next().outcome.set_result(outcome)
+    bench.join()
+    assert names_at(bench) == known
+    assert bench.store.peek(caller.key(*known)) is entry
+    assert bench.sees(caller) == "page"
+    assert bench.sees(other) == (None if known else "page")
+    assert bench.retry_at(caller.key(*known)) is not None, "it is not tried again at once"
+    bench.clock.now += 4
+    assert bench.sees(caller) == "page", "stale_if_error holds"
+
+
+@pytest.mark.parametrize("outcome", FAILURES.values(), ids=FAILURES)
+def test_waiters_of_a_failed_load_that_reads_more(
+    bench: Bench, page: Page, outcome: Loaded
+) -> None:
+    """An error may tell what was read: who differs there gets another one, of his own load."""
+    german, english = page.of(lang="de", theme="dark"), page.of(lang="en", theme="dark")
+    learn(bench, german)
+    bench.clock.now += 11
+    waiters = [bench.ask(german), bench.ask(page.of(lang="de", theme="dark")), bench.ask(english)]
+    german.next().outcome.set_result(outcome)
+    assert bench.result(waiters[0]).how is bench.result(waiters[1]).how
+    assert bench.result(waiters[0]).value == outcome.value
+    assert not bench.answered(waiters[2])
+    english.next().outcome.set_result(replace(outcome, value="his own"))
+    assert bench.result(waiters[2]).value in ("his own", None)
+    bench.join()
+    assert bench.sees(english) == "page", "stale_if_error holds"
+
+
+@pytest.mark.parametrize("gone", ["never there", "past its deadline", "purged"])
+def test_a_failed_load_teaches_where_nothing_good_is_lost(
+    bench: Bench, page: Page, gone: str
+) -> None:
+    """Then what it read is known, and the next callers need not wait for each other's errors."""
+    caller = page.of(lang="de")
+    if gone != "never there":
+        learn(bench, caller, tags=("news",))
+    if gone == "past its deadline":
+        bench.clock.now += 100
+    elif gone == "purged":
+        bench.purge(lambda: bench.engine.purge_tags(["news"]))
+    waiter = bench.ask(caller)
+    call = caller.next()
+    call.read("lang")
+    call.give("oops", Fate.FAILED)
+    assert bench.result(waiter).how is How.FAILED
+    assert names_at(bench) == ("lang",)
+    assert bench.retry_at(caller.key("lang")) is not None
+
+
+def test_an_exception_is_given_to_those_who_agree_in_what_was_read(
+    bench: Bench, page: Page
+) -> None:
+    """A load that raises tells no names with its result; what it told before it raised counts."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    waiters = [bench.ask(german), bench.ask(english)]
+    call = german.next()
+    call.read("lang")
+    call.fail(ValueError("no such thing in de"))
+    assert str(bench.result(waiters[0]).value) == "no such thing in de"
+    assert not bench.answered(waiters[1])
+    english.next().give("page")
+    assert bench.result(waiters[1]).value == "page"
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_a_failed_pass(bench: Bench, page: Page, good: bool) -> None:
+    """It raised, and what it read nobody may share: that counts where no good entry is lost."""
+    caller = page.of()
+    if good:
+        learn(bench, caller)
+    waiter = bench.ask(caller, force=True)
+    caller.next().give(None, Fate.PASS, detail="writes session", failed=True)
+    assert bench.result(waiter).how is How.PASS
+    bench.join()
+    assert bench.sees(caller) == ("page" if good else "writes session")
+    assert bench.engine.load_failures == 1
+
+
+def test_a_release_whose_load_fails_spares_a_good_entry(bench: Bench, page: Page) -> None:
+    """Waiters pass at the read, but only a load that ends well says what the URL is now."""
+    caller = page.of()
+    learn(bench, caller)
+    waiter = bench.ask(caller, force=True)
+    call = caller.next()
+    call.flight.release("writes session")
+    assert bench.result(waiter).how is How.PASS
+    call.fail(OSError("down"))
+    bench.join()
+    assert bench.sees(caller) == "page"
+    waiter = bench.ask(caller, force=True)
+    call = caller.next()
+    call.flight.release("writes session")
+    assert bench.result(waiter).how is How.PASS
+    call.give("page")
+    bench.join()
+    assert bench.sees(caller) == "writes session"
+
+
+@pytest.mark.parametrize("fate", [Fate.DROP, Fate.ONE])
+def test_what_is_not_stored_teaches_all_the_same(bench: Bench, page: Page, fate: Fate) -> None:
+    """It says what the URL is now: the older answer, under fewer inputs, is outdated."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german)
+    waiters = [bench.ask(german, force=True), bench.ask(english, force=True)]
+    call = german.next()
+    call.read("lang")
+    call.give("gone", fate, detail="why")
+    assert (bench.result(waiters[0]).how, bench.result(waiters[0]).value) == (How.ANSWERED, "gone")
+    english.next().give("page")
+    assert bench.result(waiters[1]).value == "page"
+    bench.join()
+    assert names_at(bench) == ("lang",)
+    assert bench.sees(german) == (None if fate is Fate.DROP else "why")
+    assert bench.sees(english) == "page"
+
+
+def test_an_answer_for_one_makes_its_variant_pass(bench: Bench, page: Page) -> None:
+    """That the German page sets a cookie says nothing about the English one."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    for caller in (german, english):
+        learn(bench, caller, "lang")
+    waiters = [bench.ask(german, force=True) for _ in range(3)]
+    german.next().give("yours", Fate.ONE, detail="sets a cookie")
+    hows = [bench.result(waiter).how for waiter in waiters]
+    assert hows == [How.ANSWERED, How.PASS, How.PASS]
+    assert (bench.sees(german), bench.sees(english)) == ("sets a cookie", "page")
+    assert bench.result(bench.ask(german)).detail == "sets a cookie"
+    bench.clock.now += 10
+    assert bench.sees(german) is None
+
+
+def test_dropping_one_variant_leaves_the_others(bench: Bench, page: Page) -> None:
+    """An answer that says the stored one is over says so of its own variant."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    for caller in (german, english):
+        learn(bench, caller, "lang")
+    waiter = bench.ask(german, force=True)
+    german.next().give("not found", Fate.DROP)
+    assert bench.result(waiter).value == "not found"
+    bench.join()
+    assert (bench.sees(german), bench.sees(english)) == (None, "page")
+    assert names_at(bench) == ("lang",)
+
+
+@pytest.mark.parametrize("fate", [Fate.STORE, Fate.DROP, Fate.KEEP, Fate.FAILED])
+def test_what_reads_too_much_is_answered_and_nothing_else(
+    bench: Bench, page: Page, fate: Fate
+) -> None:
+    """Who may choose what is read fills no key: past 64 inputs nothing is learned or stored."""
+    names = [f"name {number:02}" for number in range(MOST_NAMES + 1)]
+    most, more = page.of(**dict.fromkeys(names[:-1], "x")), page.of(**{names[-1]: "y"})
+    learn(bench, most, *names[:-1])
+    waiters = [bench.ask(more), bench.ask(page.of())]
+    call = more.next()
+    call.read(names[-1])
+    call.give("too much", fate)
+    assert bench.result(waiters[0]).value == "too much"
+    assert not bench.answered(waiters[1]), "he differs in what it read"
+    page.next().give("enough")
+    assert bench.result(waiters[1]).value == "enough"
+    bench.join()
+    assert names_at(bench) == tuple(names[:-1])
+    assert bench.sees(most) == "page"
+    assert len(bench.store.keys_of(KEY)) == 3
+
+
+def test_a_url_that_reads_too_much_at_once_stays_as_it_was(bench: Bench, page: Page) -> None:
+    """The answer that is stored at its own key is still everybody's."""
+    caller = page.of()
+    learn(bench, caller)
+    waiter = bench.ask(caller, force=True)
+    call = caller.next()
+    call.read(*(f"name {number:02}" for number in range(MOST_NAMES + 1)))
+    call.give("too much")
+    assert (bench.result(waiter).how, bench.result(waiter).value) == (How.ANSWERED, "too much")
+    bench.join()
+    assert names_at(bench) == ()
+    assert bench.sees(caller) == "page"
+
+
+def test_a_pass_is_of_the_variant(bench: Bench, page: Page) -> None:
+    """That nobody may share the German page says nothing about the English one."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    for caller in (german, english):
+        learn(bench, caller, "lang")
+    waiters = [bench.ask(german, force=True) for _ in range(2)]
+    german.next().give(None, Fate.PASS, detail="writes session")
+    assert [bench.result(w) for w in waiters] == [Result(How.PASS, detail="writes session")] * 2
+    bench.join()
+    assert (bench.sees(german), bench.sees(english)) == ("writes session", "page")
+    assert names_at(bench) == ("lang",)
+
+
+def test_who_passes_may_be_shared_again(bench: Bench, page: Page) -> None:
+    """A forced load that may be shared ends the note that everybody passes."""
+    german = page.of(lang="de")
+    waiter = bench.ask(german)
+    german.next().give(None, Fate.PASS, detail="writes session")
+    assert bench.result(waiter).how is How.PASS
+    assert bench.sees(german) == "writes session"
+    learn(bench, german, "lang", value="Seite")
+    assert bench.sees(german) == "Seite"
+
+
+# Purges, and what is forgotten.
+
+
+@pytest.mark.parametrize("purge", [PURGES["path"], PURGES["url"], PURGES["clear"]])
+def test_a_purge_takes_the_note_and_every_variant(bench: Bench, page: Page, purge: Any) -> None:
+    """What is left of the URL is nothing: no entry, no note, no place in an index."""
+    callers = [page.of(lang=lang) for lang in ("de", "en", "fr")]
+    for caller in callers:
+        learn(bench, caller, "lang")
+    assert len(bench.store.memory) == 4
+    clean = purge(bench.engine)
+    assert [bench.sees(caller) for caller in callers] == [None] * 3
+    assert bench.store.peek(KEY) is None
+    bench.runtime.submit(clean, "clean").result(LIMIT)
+    assert len(bench.store.memory) == 0
+    assert (bench.store._paths, bench.store._urls) == ({}, {})
+    assert bench.store.stamps.keys == {}
+    assert len(bench.engine.failures) == 0
+    learn(bench, callers[0], value="new")
+    assert [bench.sees(caller) for caller in callers] == ["new"] * 3
+
+
+def test_a_tags_purge_takes_the_variants_that_bear_it(bench: Bench, page: Page) -> None:
+    """The note bears no tags: what the URL reads is still known."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, "lang", tags=("german",))
+    learn(bench, english, "lang", tags=("english",))
+    bench.purge(lambda: bench.engine.purge_tags(["german"]))
+    assert (bench.sees(german), bench.sees(english)) == (None, "page")
+    assert names_at(bench) == ("lang",)
+
+
+@pytest.mark.parametrize("purge", PURGES.values(), ids=PURGES)
+def test_a_variants_load_from_before_a_purge_is_not_stored(
+    bench: Bench, page: Page, purge: Any
+) -> None:
+    """Who asked before gets the old answer, who asked after it a newer one, of his variant."""
+    german = page.of(lang="de")
+    before = bench.ask(german)
+    old = german.next()
+    old.read("lang")
+    bench.barrier()
+    bench.purge(lambda: purge(bench.engine))
+    after = bench.ask(german)
+    other = bench.ask(page.of(lang="en"))
+    assert len(bench.engine.flights) == 1
+    old.give("alt", tags=("news",))
+    assert bench.result(before).value == "alt"
+    calls = [page.next()]
+    calls[0].read("lang")
+    calls[0].give("neu", tags=("news",))
+    assert bench.result(after).value == "neu"
+    calls.append(page.next())
+    calls[1].read("lang")
+    calls[1].give("new", tags=("news",))
+    assert bench.result(other).value == "new"
+    bench.join()
+    assert [bench.sees(german), bench.sees(page.of(lang="en"))] == ["neu", "new"]
+    assert page.loads == 3
+
+
+def lose_note(bench: Bench, how: str) -> None:
+    """What the URL reads is not known any more, while its flights go on."""
+    if how == "purge":
+        bench.purge(lambda: bench.engine.purge_path("/page", None))
+    else:  # it had to make room
+        bench.runtime.submit(_returning(bench.store.discard, KEY), "evict").result(LIMIT)
+
+
+@pytest.mark.parametrize("how", ["purge", "evict"])
+@pytest.mark.parametrize("first", ["old", "new"])
+def test_nobody_gets_anothers_variant_where_the_note_was_lost_amid_a_load(
+    bench: Bench, page: Page, how: str, first: str
+) -> None:
+    """Invariant 9: two flights may turn out to be one key's, but no answer lies at the URL's."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, "lang", value="old")
+    waiters = {"old": bench.ask(german, force=True)}
+    calls = {"old": german.next()}
+    lose_note(bench, how)
+    waiters["new"] = bench.ask(german, force=True)
+    calls["new"] = german.next()
+    for name in (first, "new" if first == "old" else "old"):
+        calls[name].read("lang")
+        calls[name].give(f"Seite, {name}")
+        assert bench.result(waiters[name]).value == f"Seite, {name}"
+        assert bench.sees(english) is None
+    bench.join()
+    assert bench.sees(german) == "Seite, new"
+    assert bench.sees(english) is None
+    assert bench.engine.flights == {}
+    waiter = bench.ask(english)
+    english.next().give("page")
+    assert bench.result(waiter).value == "page"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+@pytest.mark.parametrize("how", ["purge", "evict"])
+def test_flights_that_turn_out_to_be_one_keys_leave_nobody_waiting(
+    bench: Bench, page: Page, how: str, order: tuple[int, ...]
+) -> None:
+    """Of three flights two are for one key: in any order, all are answered, and rightly."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, "lang", value="old")
+    waiters = [bench.ask(german, force=True), bench.ask(english, force=True)]
+    calls = [german.next(), english.next()]
+    lose_note(bench, how)
+    waiters.append(bench.ask(german, force=True))
+    calls.append(german.next())
+    for number in order:
+        calls[number].read("lang")
+        calls[number].give(number)
+        assert bench.result(waiters[number]).value == number
+    bench.join()
+    assert bench.engine.flights == {}
+    assert bench.sees(german) == 2
+    assert bench.sees(english) == (1 if how == "evict" else None)
+
+
+def test_a_url_whose_note_was_evicted_is_learned_anew(bench: Bench, page: Page) -> None:
+    """Its variants are found again when it has been seen to read the same."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, "lang", value="Seite")
+    lose_note(bench, "evict")
+    assert bench.sees(german) is None
+    learn(bench, english, "lang", value="page")
+    assert [bench.sees(german), bench.sees(english)] == ["Seite", "page"]
+
+
+def test_a_flood_of_values_is_answered_and_not_stored(benches: Callable[..., Bench]) -> None:
+    """Past the bound on variants a new one is loaded each time until it is asked for twice."""
+    bench = benches(max_variants=2)
+    page = Page()
+    known = [page.of(lang="de"), page.of(lang="en")]
+    for caller in known:
+        learn(bench, caller, "lang")
+    junk = [page.of(lang=f"x{number}") for number in range(5)]
+    for caller in junk:
+        waiter = bench.ask(caller)
+        caller.next().give("junk")
+        result = bench.result(waiter)
+        assert (result.how, result.value) == (How.ANSWERED, "junk")
+    bench.join()
+    assert [bench.sees(caller) for caller in (*known, *junk)] == ["page"] * 2 + [None] * 5
+    waiter = bench.ask(junk[4])
+    junk[4].next().give("wanted")
+    assert bench.result(waiter).how is How.STORED
+    assert bench.sees(junk[4]) == "wanted"
+
+
+# Forced refreshes.
+
+
+def test_a_forced_refresh_is_of_ones_own_variant(bench: Bench, page: Page) -> None:
+    """It loads what the caller brings; the others' answers stay, and theirs are not loaded."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    for caller in (german, english):
+        learn(bench, caller, "lang", value="old")
+    waiters = [bench.ask(german, force=True) for _ in range(3)]
+    german.next().give("neu")
+    assert [bench.result(waiter).value for waiter in waiters] == ["neu"] * 3
+    bench.join()
+    assert (bench.sees(german), bench.sees(english), page.loads) == ("neu", "old", 3)
+
+
+def test_a_forced_caller_who_differs_gets_a_load_of_his_own(bench: Bench, page: Page) -> None:
+    """Moved to his own variant he is still owed a load, even if a fresh entry lies there."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    waiters = [bench.ask(german, force=True), bench.ask(english, force=True)]
+    call = german.next()
+    call.read("lang")
+    bench.runtime.submit(
+        _returning(bench.store.publish, english.key("lang"), _fresh(bench, "fresh")), ""
+    ).result(LIMIT)
+    call.give("Seite")
+    assert bench.result(waiters[0]).value == "Seite"
+    english.next().give("page")
+    assert bench.result(waiters[1]).value == "page"
+
+
+def test_a_forced_caller_with_something_personal_passes(bench: Bench, page: Page) -> None:
+    """Where the URL is known to read it, his own request is run, and nothing is loaded."""
+    learn(bench, page.of(), "cookie")
+    result = bench.result(bench.ask(page.of(cookie="me"), force=True))
+    assert result == Result(How.PASS, detail="reads cookie")
+    assert page.loads == 1
+
+
+def test_a_forced_refresh_that_reads_more_moves_the_entry(bench: Bench, page: Page) -> None:
+    """The answer under fewer inputs is gone with it, though it was fresh."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, value="one for all")
+    learn(bench, german, "lang", value="Seite")
+    assert (bench.sees(german), bench.sees(english)) == ("Seite", None)
+    assert bench.store.keys_of(KEY) == [KEY, german.key("lang")]
+
+
+# Loads that wait for loads, and the inputs that they read.
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_loads_that_wait_for_differing_ones_all_end(bench: Bench, sync: bool) -> None:
+    """Who differs in a nested flight looks again from within his own load, without a cycle."""
+    page = Page()
+    german, english = page.of(lang="de"), page.of(lang="en")
+    ask = get if sync else aget
+    outer = [
+        nest(bench, name, lambda caller=caller: ask(bench, caller.load), sync)  # type: ignore[misc]
+        for name, caller in (("outer de", german), ("outer en", english))
+    ]
+    waiters = [bench.engine.enlist(load) for load in outer]
+    calls = [page.next()]
+    _until(lambda: len(calls[0].flight.waiters) == 2)
+    for answer in ("first", "second"):
+        calls[-1].read("lang")
+        calls[-1].give(answer)
+        if answer == "first":
+            calls.append(page.next())
+    assert {bench.result(waiter).value for waiter in waiters} == {"first", "second"}
+    bench.join()
+    assert bench.engine.flights == {}
+    assert page.loads == 2
+
+
+def test_a_load_that_comes_back_to_itself_under_another_key_is_no_cycle(bench: Bench) -> None:
+    """A German page that needs the English one: the URL is the same, the flight is not."""
+    page = Page()
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, page.of(lang="fr"), "lang")
+    inner = english.load
+
+    async def body() -> Loaded:
+        return Loaded(f"Seite neben {await aget(bench, inner)}", names=("lang",))
+
+    async def run(flight: Flight) -> Any:
+        return await flight.run(body(), flight.context())
+
+    waiter = bench.engine.enlist(replace(german.load, run=run, sync=False))
+    english.next().give("page")
+    assert bench.result(waiter).value == "Seite neben page"
+
+
+# A backend that is shared.
+
+
+def test_what_a_url_reads_is_adopted(pair: tuple[Bench, Bench], page: Page) -> None:
+    """Another process learns the inputs from the note, and takes its callers' variants."""
+    here, there = pair
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(here, german, "lang", value="Seite")
+    result = there.result(there.ask(german))
+    assert (result.how, result.entry and result.entry.value) == (How.HIT, "Seite")
+    there.join()
+    assert names_at(there) == ("lang",)
+    assert (there.sees(german), there.sees(english)) == ("Seite", None)
+    waiter = there.ask(english)
+    english.next().give("page")
+    assert there.result(waiter).value == "page"
+    there.join()
+    result = here.result(here.ask(english))
+    assert result.entry is not None
+    assert result.entry.value == "page"
+    assert page.loads == 2
+
+
+def test_who_differs_from_what_is_adopted_looks_again(
+    pair: tuple[Bench, Bench], page: Page
+) -> None:
+    """A flight that adopts a variant gives it to those who agree; carriers pass, others load."""
+    here, there = pair
+    german, english, member = page.of(lang="de"), page.of(lang="en"), page.of(cookie="me")
+    learn(here, german, "lang", "cookie", value="Seite")
+    with there.held():
+        waiters = [there.engine.enlist(caller.load) for caller in (german, english, member)]
+    assert there.result(waiters[0]).how is How.HIT
+    assert there.result(waiters[2]).detail == "reads cookie"
+    english.next().give("page")
+    assert there.result(waiters[1]).value == "page"
+
+
+def test_notes_of_both_processes_are_merged(
+    pair: tuple[Bench, Bench], benches: Callable[..., Bench], shared: SimpleMemoryCache, page: Page
+) -> None:
+    """Each has seen the URL read something else: a third one learns both at once."""
+    here, there = pair
+    caller = page.of(lang="de", theme="dark")
+    calls = []
+    for bench in pair:
+        bench.ask(caller)
+        calls.append(caller.next())
+    for bench, call, name in zip(pair, calls, ("lang", "theme"), strict=True):
+        call.read(name)
+        call.give("page")
+        bench.join()
+    assert (names_at(here), names_at(there)) == (("lang",), ("theme",))
+    third = benches(backend=shared)
+    third.ask(caller)
+    caller.next().give("third")
+    third.join()
+    assert names_at(third) == ("lang", "theme")
+    assert third.sees(caller) == "third"
+    here.ask(page.of(lang="de"), force=True)
+    page.next().give("page")
+    here.join()
+    assert names_at(here) == ("lang", "theme")
+
+
+def test_a_value_and_a_note_of_one_url_are_told_apart(
+    pair: tuple[Bench, Bench], page: Page
+) -> None:
+    """Where one process saw nothing read and another something, no one is given the note."""
+    here, there = pair
+    german = page.of(lang="de")
+    learn(here, page.of(), value="for all")
+    there.store.stamps.purge_key("/other")  # all that lies in the backend is too old for it
+    here.clock.now = there.clock.now = here.clock.now + 11
+    learn(there, german, "lang", value="Seite")
+    result = here.result(here.ask(german))
+    assert result.how in (How.HIT, How.STORED)
+    assert (result.value or (result.entry and result.entry.value)) == "Seite"
+    assert page.loads == 2
+
+
+def test_a_note_is_never_adopted_as_an_answer(
+    benches: Callable[..., Bench], shared: SimpleMemoryCache, page: Page
+) -> None:
+    """It may come to the backend between two look-ups, of a process whose clock is ahead."""
+    missed: list[str] = []
+
+    class Late(SimpleMemoryCache):  # type: ignore[misc]
+        """What it is asked first it does not know yet."""
+
+        async def _get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+            if not missed:
+                missed.append(key)
+                return None
+            return await super()._get(key, *args, **kwargs)
+
+    late = Late()
+    late._cache = shared._cache
+    here, there = benches(backend=shared), benches(backend=late)
+    here.clock.now += 5
+    german = page.of(lang="de")
+    learn(here, german, "lang", value="Seite")
+    waiter = there.ask(german)
+    german.next().give("neu")
+    result = there.result(waiter)
+    assert (result.how, result.value) == (How.STORED, "neu")
+
+
+def test_a_forced_load_learns_from_the_backend_too(pair: tuple[Bench, Bench], page: Page) -> None:
+    """What lies there is not given to him, but what the URL reads is known from the start."""
+    here, there = pair
+    german = page.of(lang="de")
+    learn(here, german, "lang", value="Seite")
+    waiter = there.ask(german, force=True)
+    german.next().give("neu")
+    assert there.result(waiter).value == "neu"
+    there.join()
+    assert names_at(there) == ("lang",)
+    assert there.sees(german) == "neu"
+
+
+@pytest.mark.parametrize("purge", PURGES.values(), ids=PURGES)
+def test_purged_variants_are_not_adopted_again(
+    pair: tuple[Bench, Bench], page: Page, purge: Any
+) -> None:
+    """Neither here, where it was purged, nor from what another process had left there before."""
+    here, there = pair
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(here, german, "lang", value="old", tags=("news",))
+    learn(there, english, "lang", value="old", tags=("news",))
+    here.purge(lambda: purge(here.engine))
+    for caller in (german, english):
+        assert here.sees(caller) is None
+        waiter = here.ask(caller)
+        call = caller.next()
+        call.read("lang")
+        call.give("new", tags=("news",))
+        assert here.result(waiter).value == "new"
+    here.join()
+    assert [here.sees(german), here.sees(english)] == ["new", "new"]
+
+
+def test_a_purged_url_leaves_the_backend(
+    pair: tuple[Bench, Bench], shared: SimpleMemoryCache, page: Page
+) -> None:
+    """The note and all variants that are known here are removed there."""
+    here, _ = pair
+    for lang in ("de", "en"):
+        learn(here, page.of(lang=lang), "lang")
+    assert len(shared._cache) == 3
+    here.purge(lambda: here.engine.purge_path("/page", None))
+    assert shared._cache == {}
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_a_backend_in_trouble_keeps_nobody_from_learning(
+    benches: Callable[..., Bench], page: Page, backend: Any
+) -> None:
+    """Notes and variants are in memory, whatever becomes of them elsewhere."""
+    bench = benches(backend=backend)
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, "lang", value="Seite")
+    learn(bench, english, "lang", value="page")
+    assert [bench.sees(german), bench.sees(english)] == ["Seite", "page"]
+    assert bench.store.errors > 0
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_what_is_learned_while_the_backend_is_asked(
+    benches: Callable[..., Bench], page: Page, when: int
+) -> None:
+    """A flight that is re-keyed amid a look-up goes on under its new key, and leaks nothing."""
+    gates = [asyncio.Event(), asyncio.Event()]
+    asked = threading.Semaphore(0)
+
+    class Slow(SimpleMemoryCache):  # type: ignore[misc]
+        """Its first look-ups wait, one after the other."""
+
+        looks = 0
+
+        async def _get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+            gate = gates[self.looks] if self.looks < len(gates) else None
+            type(self).looks += 1
+            asked.release()
+            if gate is not None:
+                await gate.wait()
+            return await super()._get(key, *args, **kwargs)
+
+    bench = benches(backend=Slow)
+    dark, light = page.of(theme="dark"), page.of(theme="light")
+    waiters = [bench.ask(dark), bench.ask(light)]
+    for number, gate in enumerate(gates):
+        assert asked.acquire(timeout=LIMIT)
+        if number == when:
+            (flight,) = bench.engine.flights.values()
+            bench.runtime.post(bench.engine._learn, flight, ("theme",))
+        bench.runtime.post(gate.set)
+    call = dark.next()
+    assert list(bench.engine.flights) == [dark.key("theme")]
+    call.give("dark page")
+    light.next().give("light page")
+    assert [bench.result(waiter).value for waiter in waiters] == ["dark page", "light page"]
+    bench.join()
+    assert [bench.sees(dark), bench.sees(light)] == ["dark page", "light page"]
 
 
 # Life cycle.

@@ -6,23 +6,27 @@ seen everything, and both must agree.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from aiocache import SimpleMemoryCache
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aswr.engine import Engine
 from aswr.errors import LoadTimeout, WaitTimeout
 from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
 from aswr.keys import CallKey, ViewKey
-from aswr.policy import Times
+from aswr.policy import Times, decide
 from aswr.runtime import Runtime
 from aswr.store import Store
+
+from .conftest import Brings
 
 LIMIT = 10.0  # seconds that anything here may wait
 TIMEOUT, MARGIN, IF_ERROR = 10.0, 4.0, 6.0
@@ -173,6 +177,9 @@ class EngineMachine(RuleBasedStateMachine):
         entry = self.alive(key)
         return entry.window(self.now) if entry else "gone"
 
+    def covers(self, key: Hashable) -> bool:
+        return self.window(key) in ("fresh", "stale", "error")
+
     def held(self, key: Hashable) -> bool:
         return key in self.failures and self.now < self.failures[key][1]
 
@@ -202,6 +209,9 @@ class EngineMachine(RuleBasedStateMachine):
             waiter.expected = (How.PASS, None)
         else:
             flight = self.flights.get(waiter.key) or self.begin(waiter.key)
+            if flight.passing:
+                waiter.expected = (How.PASS, None)
+                return
             flight.waiters.append(waiter)
             flight.armed = True
             waiter.late = max(self.purged(waiter.key, ()), self.tag_purged()) > flight.born
@@ -217,7 +227,8 @@ class EngineMachine(RuleBasedStateMachine):
     def land(self, flight: ModelFlight, fate: Fate, value: object, tags: tuple[str, ...]) -> None:
         key, purged, stored = flight.key, self.purged(flight.key, tags), False
         del self.flights[key]
-        if flight.passing or fate in (Fate.PASS, Fate.ONE):
+        failed = fate in (Fate.FAILED, Fate.KEEP)
+        if fate in (Fate.PASS, Fate.ONE) or (flight.passing and not (failed and self.covers(key))):
             self.note_pass(flight)
         elif fate is Fate.STORE and purged < flight.born:
             stored = True
@@ -337,7 +348,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.settle()
         if not flight.passing:
             flight.passing = True
-            self.note_pass(flight)
             for waiter in flight.waiters:
                 waiter.expected = (How.PASS, None)
             flight.waiters = []
@@ -388,17 +398,15 @@ class EngineMachine(RuleBasedStateMachine):
     @invariant()
     def answers_agree(self) -> None:
         """What is served without waiting is what the model says, deadlines and purges obeyed."""
-        from aswr.policy import decide
-
         for key in KEYS:
             entry = self.store.peek(key)
-            decision = decide(entry, self.now, self.engine.retry_at(key))
+            decision = decide(entry, self.now, self.engine.failures.retry_at(key))
             served = entry.value if entry is not None and decision.serve else None
             assert served == self.served(key)
             assert decision.load == self.wants_load(key)
-        assert {key: at for key, (_, at) in self.engine.failures.items()} == {
-            key: at for key, (_, at) in self.failures.items()
-        }
+            failed = self.failures.get(key)
+            assert self.engine.failures.retry_at(key) == (failed[1] if failed else None)
+        assert len(self.engine.failures) == len(self.failures)
 
     @invariant()
     def waiters_agree(self) -> None:
@@ -448,3 +456,362 @@ EngineMachine.TestCase.settings = settings(
     report_multiple_bugs=False,
 )  # fmt: skip
 TestEngineMachine = pytest.mark.timeout(300)(EngineMachine.TestCase)  # shrinking takes its time
+
+
+# Variants: whatever is read, whoever asks.
+
+PERSONAL = {"cookie"}
+PAGE = url("/a", "")
+# Everybody who may ask: few enough that they meet.
+VISITORS = [
+    {name: value for name, value in zip(("lang", "theme", "cookie"), values, strict=True) if value}
+    for values in itertools.product(("x", "y"), ("", "x"), ("", "me"))
+]
+visitors = st.sampled_from([*VISITORS[:1] * 4, *VISITORS])  # one comes more often
+# What the view reads, in this order; what is read may depend on what was read before.
+VIEWS: dict[str, Callable[[Brings], list[str]]] = {
+    "nothing": lambda brings: [],
+    "lang": lambda brings: ["lang"],
+    "lang, or both": lambda brings: ["lang", *["theme"] * (brings.inputs.get("lang") == "x")],
+    "theme, or both": lambda brings: ["theme", *["lang"] * ("theme" not in brings.inputs)],
+    "cookie": lambda brings: ["cookie", "lang"],
+}
+
+
+class Oops(Exception):
+    """What a load raises; says which."""
+
+
+class Timeless(SimpleMemoryCache):  # type: ignore[misc]  # aiocache is not typed
+    """A backend that answers at once and forgets nothing: the real clock decides nothing here."""
+
+    async def get(self, key: str, **_: Any) -> Any:
+        return self._cache.get(key)
+
+    async def set(self, key: str, value: Any, **_: Any) -> None:
+        self._cache[key] = value
+
+    async def delete(self, key: str, **_: Any) -> None:
+        self._cache.pop(key, None)
+
+
+@dataclass(eq=False, repr=False)
+class Making:
+    """One load in progress, and after it what it brought."""
+
+    number: int
+    at: int  # the event with which it began
+    flight: Flight
+    outcome: "Future[Loaded]"
+    reads: dict[str, str | None] = field(default_factory=dict)  # as its render saw it
+    taken: int = 0  # by how many waiters, of an answer for one
+    alone: bool = False
+
+    @property
+    def brings(self) -> Brings:
+        assert isinstance(self.flight.load.under, Brings)
+        return self.flight.load.under
+
+    def read(self, name: str, told: bool) -> None:
+        self.reads[name] = None if name in PERSONAL else self.brings.inputs.get(name)
+        if told:
+            self.flight.note_read(name)
+
+
+@dataclass(eq=False, repr=False)
+class Visitor:
+    """One who waits, what he brings, and when he came."""
+
+    real: Waiter
+    process: int
+    brings: dict[str, str]
+    at: int
+
+
+class VariantsMachine(RuleBasedStateMachine):
+    """No model: loads read what they like, and what everybody gets is held against the rules."""
+
+    @initialize(
+        shared=st.booleans(), most=st.sampled_from([1, 2, 64]), view=st.sampled_from(list(VIEWS))
+    )
+    def begin(self, shared: bool, most: int, view: str) -> None:
+        self.view = view
+        self.now = 1_000.0
+        self.runtime = Runtime(2)
+        backend = Timeless() if shared else None
+        self.engines = [
+            Engine(
+                "machine", Store("machine", lambda: self.now, 2**20, backend, most),
+                lambda: self.runtime, clock=lambda: self.now, random=lambda: 0.0, max_waiters=1000,
+            )
+            for _ in range(2 if shared else 1)
+        ]  # fmt: skip
+        self.shared = shared
+        self.events = 0
+        self.making: list[Making] = []
+        self.made: dict[int, Making] = {}
+        self.visitors: list[Visitor] = []
+        self.purges: list[tuple[int, int]] = []  # event, process
+        self.forgetful = [False for _ in self.engines]  # has a note gone since a flight began?
+
+    def event(self) -> int:
+        self.events += 1
+        return self.events
+
+    def load_of(self, brings: dict[str, str]) -> Load:
+        async def body(outcome: "Future[Loaded]") -> Loaded:
+            return await asyncio.wrap_future(outcome)
+
+        async def run(flight: Flight) -> Any:
+            making = Making(len(self.made), self.event(), flight, Future())
+            self.making.append(making)
+            self.made[making.number] = making
+            return await flight.run(body(making.outcome), flight.context())
+
+        times = Times(TIMEOUT, refresh_margin=MARGIN, stale_if_error=IF_ERROR, load_timeout=3600.0)
+        return Load(PAGE, "load of /a", times, run, False, Brings(PAGE, brings))
+
+    def settle(self) -> None:
+        """Until the loop has nothing left to do but to wait for the loads in progress."""
+
+        def busy() -> bool:
+            active = sum(len(engine._active) for engine in self.engines)
+            return active > sum(not making.outcome.done() for making in self.making)
+
+        async def turns() -> None:
+            quiet = 0
+            while quiet < 20:
+                await asyncio.sleep(0)
+                quiet = 0 if busy() else quiet + 1
+
+        self.runtime.submit(turns, "settle").result(LIMIT)
+        self.making = [making for making in self.making if not making.outcome.done()]
+
+    def sees(self, process: int, brings: dict[str, str]) -> Any:
+        """What a request gets without waiting."""
+        engine = self.engines[process]
+        load, entry, why = engine.find(self.load_of(brings))
+        if why or entry is None:
+            return None
+        decision = decide(entry, self.now, engine.failures.retry_at(load.key))
+        return entry.value if decision.serve else None
+
+    def all_seen(self) -> dict[Any, Any]:
+        return {
+            (process, number): self.sees(process, brings)
+            for process in range(len(self.engines))
+            for number, brings in enumerate(VISITORS)
+        }
+
+    def check(self, value: Any, process: int, brings: dict[str, str], at: int) -> Making:
+        """May who brought this, then, get this value?"""
+        making = self.made[value["number"] if isinstance(value, dict) else value.args[0]]
+        differs = [name for name, seen in making.reads.items() if brings.get(name) != seen]
+        assert not differs, f"its render read {making.reads}, he brings {brings}"
+        for purged, where in self.purges:
+            if where == process:
+                assert not making.at < purged < at, "it began before a purge, he asked after it"
+        return making
+
+    def one_of(self, data: st.DataObject, several: list[Any]) -> Any:
+        return several[data.draw(st.integers(0, len(several) - 1))]
+
+    # Rules: who asks and who leaves.
+
+    @rule(
+        data=st.data(), force=st.booleans(), several=st.lists(visitors, min_size=1, max_size=3),
+    )  # fmt: skip
+    def ask(self, data: st.DataObject, force: bool, several: list[dict[str, str]]) -> None:
+        process = data.draw(st.integers(0, len(self.engines) - 1))
+        for brings in several:
+            real = self.engines[process].enlist(self.load_of(brings), force=force)
+            self.visitors.append(Visitor(real, process, brings, self.event()))
+
+    @rule(data=st.data(), brings=visitors, tick=st.booleans())
+    def refresh(self, data: st.DataObject, brings: dict[str, str], tick: bool) -> None:
+        engine = self.one_of(data, self.engines)
+        load, _, why = engine.find(self.load_of(brings))
+        if tick:
+            self.runtime.post(engine.tick, load)
+        elif not why:
+            engine.start(load)
+
+    # Rules: what loads do.
+
+    @precondition(lambda self: self.making)
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        """The first thing that the view reads, long before it ends."""
+        making = self.one_of(data, self.making)
+        for name in VIEWS[self.view](making.brings)[:1]:
+            making.read(name, True)
+
+    @precondition(lambda self: self.making)
+    @rule(
+        data=st.data(), told=st.booleans(),
+        fate=st.sampled_from([Fate.STORE, Fate.STORE, Fate.STORE, Fate.STORE, Fate.STORE, *Fate]),
+    )  # fmt: skip
+    def finish(self, data: st.DataObject, told: bool, fate: Fate) -> None:
+        making = self.one_of(data, self.making)
+        before = self.all_seen()
+        for name in VIEWS[self.view](making.brings):
+            making.read(name, told)
+        making.alone = fate is Fate.ONE
+        self.land(making, fate)
+        if fate in (Fate.FAILED, Fate.KEEP) and not self.shared:
+            self.still_there(before)
+
+    def land(self, making: Making, fate: Fate = Fate.STORE) -> None:
+        names = tuple(sorted(making.reads))
+        making.outcome.set_result(
+            Loaded({"number": making.number}, fate, names=names, detail="why")
+        )
+        self.settle()
+
+    @precondition(lambda self: self.making)
+    @rule(data=st.data(), what=st.sampled_from(["raise", "raise", "expire", "release", "leave"]))
+    def go_wrong(self, data: st.DataObject, what: str) -> None:
+        making = self.one_of(data, self.making)
+        if what == "raise":
+            self.fail(making)
+        elif what == "expire":
+            self.expire(making)
+        elif what == "release":
+            making.flight.release("writes session")
+        elif self.visitors:
+            visitor = self.visitors.pop(data.draw(st.integers(0, len(self.visitors) - 1)))
+            self.engines[visitor.process].wait(visitor.real, 0, "")
+
+    def fail(self, making: Making) -> None:
+        """It raises: of what it read only that is known which it told at once."""
+        before = self.all_seen()
+        for name in VIEWS[self.view](making.brings):
+            making.read(name, True)
+        making.reads = {name: making.reads[name] for name in making.flight.names}
+        making.outcome.set_exception(Oops(making.number))
+        self.settle()
+        if not self.shared:
+            self.still_there(before)
+
+    def still_there(self, before: dict[Any, Any]) -> None:
+        """Invariant 4: what was served before a load failed is served after it."""
+        after = self.all_seen()
+        assert {who: after[who] for who in before if before[who]} == {
+            who: value for who, value in before.items() if value
+        }
+
+    def expire(self, making: Making) -> None:
+        (engine,) = (e for e in self.engines if making.flight in e.flights.values())
+        before = self.all_seen()
+        self.runtime.post(engine._expire, making.flight)
+        self.settle()
+        if not self.shared:
+            self.still_there(before)
+
+    @precondition(lambda self: self.making)
+    @rule()
+    def finish_all(self) -> None:
+        """Nobody waits for ever: as long as loads end, everybody is answered in the end."""
+        for _ in range(4 * len(self.visitors) + 4):
+            for making in self.making:
+                for name in VIEWS[self.view](making.brings):
+                    making.read(name, True)
+                self.land(making)
+        assert self.making == []
+        assert all(visitor.real.future.done() for visitor in self.visitors)
+
+    # Rules: what else happens.
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 6.0, 10.0, 60.0]), view=st.sampled_from(list(VIEWS)))
+    def time_passes(self, seconds: float, view: str) -> None:
+        """What the view reads depends on the state of the world, too."""
+        self.now += seconds
+        self.view = view
+
+    @rule(
+        data=st.data(), how=st.sampled_from(["purge", "purge all", "evict", "evict", "evict one"])
+    )
+    def lose(self, data: st.DataObject, how: str) -> None:
+        """The URL is purged, or an entry or what the URL reads has to make room."""
+        process = data.draw(st.integers(0, len(self.engines) - 1))
+        store = self.engines[process].store
+        if how.startswith("purge"):
+            self.purge(process, everything=how == "purge all")
+        elif how == "evict":
+            self.forgetful[process] = True
+            self.runtime.post(store.discard, PAGE)
+        else:
+            variants = sorted(store.keys_of(PAGE)[1:], key=repr)
+            if variants:
+                self.runtime.post(store.discard, self.one_of(data, variants))
+
+    def purge(self, process: int, everything: bool) -> None:
+        engine = self.engines[process]
+        clean = engine.purge_all() if everything else engine.purge_path("/a", None)
+        self.purges.append((self.event(), process))
+        self.forgetful[process] = True
+        self.runtime.submit(clean, "clean").result(LIMIT)
+
+    # What always holds.
+
+    @invariant()
+    def flights_are_in_order(self) -> None:
+        """One flight per key, under its own key; every load in progress is one of them."""
+        self.settle()
+        flying = [flight for engine in self.engines for flight in engine.flights.values()]
+        assert sorted(map(id, flying)) == sorted(id(making.flight) for making in self.making)
+        for process, engine in enumerate(self.engines):
+            assert all(flight.key == key for key, flight in engine.flights.items())
+            keys = [engine.find(flight.load)[0].key for flight in engine.flights.values()]
+            if not keys:
+                self.forgetful[process] = False
+            assert self.forgetful[process] or len(set(keys)) == len(keys)
+
+    @invariant()
+    def waiters_are_answered_rightly(self) -> None:
+        """Who waits has his seat; who does not was given what he may have (invariant 9)."""
+        waiting = []
+        for visitor in self.visitors:
+            if not visitor.real.future.done():
+                assert visitor.real.flight is not None
+                assert visitor.real in visitor.real.flight.waiters
+                waiting.append(visitor)
+                continue
+            result = visitor.real.future.result(0)
+            value = result.entry.value if result.how is How.HIT and result.entry else result.value
+            if result.how is How.PASS or isinstance(value, LoadTimeout):
+                continue
+            making = self.check(value, visitor.process, visitor.brings, visitor.at)
+            making.taken += 1
+            assert making.taken == 1 or not making.alone
+        self.visitors = waiting
+
+    @invariant()
+    def hits_are_right(self) -> None:
+        """Nobody is served what was read from another one's inputs, nor a note."""
+        for (process, number), value in self.all_seen().items():
+            if value is not None:
+                self.check(value, process, VISITORS[number], self.events + 1)
+
+    @invariant()
+    def variants_are_bounded(self) -> None:
+        for engine in self.engines:
+            keys = engine.store.keys_of(PAGE)[1:]
+            assert len(keys) <= engine.store._max_variants
+            assert all(engine.store.memory.glance(key) is not None for key in keys)
+
+    def teardown(self) -> None:
+        try:
+            for engine in self.engines:
+                self.runtime.submit(lambda engine=engine: engine.drain(0.0), "").result(LIMIT)  # type: ignore[misc]
+                assert engine.flights == {}
+            assert all(visitor.real.future.done() for visitor in self.visitors)
+        finally:
+            self.runtime.stop()
+
+
+VariantsMachine.TestCase.settings = settings(
+    max_examples=200, stateful_step_count=40, deadline=None, derandomize=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink], report_multiple_bugs=False,
+)  # fmt: skip
+TestVariantsMachine = pytest.mark.timeout(300)(VariantsMachine.TestCase)
