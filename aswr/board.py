@@ -33,7 +33,8 @@ from .store import Store
 
 log = logging.getLogger("aswr.engine")
 
-MOST_NAMES = 64  # inputs of one URL; who reads more passes
+MOST_NAMES = 64  # inputs of one URL; what reads more is not stored
+MOST_FEWER = 8  # sets of inputs under which a URL's older answers are looked for
 CLOSED = Result(How.PASS, detail="closed")
 
 
@@ -96,9 +97,23 @@ class Board:
         entry = self.store.peek(base)
         key, why = base, ""
         if entry is not None and entry.names:
-            key, why = load.under(entry.names)
-            entry = self.store.peek(key)
+            note, (key, why) = entry, load.under(entry.names)
+            entry = self.store.peek(key) or self.under_fewer(note, load.under)
         return (load if key == load.key else replace(load, key=key)), entry, why
+
+    def under_fewer(
+        self, note: Entry, under: Callable[[tuple[str, ...]], tuple[Hashable, str]]
+    ) -> Entry | None:
+        """An answer from before its URL was seen to read more, for who agrees on what it read.
+
+        Any thread. So nobody, by making a render read what none has read, costs others their hits.
+        """
+        now = self.clock()
+        for names in note.fewer:
+            entry = self.store.peek(under(names)[0])
+            if entry is not None and not entry.passing and covers(entry, now):
+                return entry
+        return None
 
     def fallback(self, load: Load) -> Entry | None:
         """The entry that may stand in for a load that failed or takes too long."""
@@ -257,8 +272,7 @@ class Board:
         fate = loaded.fate
         # What raised told its names to the flight alone.
         names = self._known(flight.load.base, (*loaded.names, *flight.names))
-        # A failed load never drops a good entry, and a URL that is seen to read more drops those
-        # under the smaller key.
+        # A failed load never drops a good entry, and what a URL is seen to read may displace one.
         failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
         key = flight.key
         spares = failed and self._holds_good(flight.load.base)
@@ -312,10 +326,7 @@ class Board:
         return any(covers(entry, now) for entry in entries if entry is not None and not entry.names)
 
     def _learn(self, flight: Flight, names: tuple[str, ...]) -> None:
-        """Make these inputs part of the keys of the URL: of its entries, and of its flights.
-
-        What lies under fewer inputs is never found again.
-        """
+        """Make these inputs part of the keys of the URL: of its entries, and of its flights."""
         base = flight.load.base
         if not names:
             return
@@ -326,7 +337,7 @@ class Board:
             born = flight.born if old is None else max(old.born, flight.born)
             note = Entry(
                 value=None, stored=now, fresh_until=now, stale_until=now, error_until=now,
-                born=born, size=64 + sum(map(len, names)), names=names,
+                born=born, size=64 + sum(map(len, names)), names=names, fewer=_fewer(old),
             )  # fmt: skip
             self.store.publish(base, note)
         for other in [f for f in self.flights.values() if f.load.base == base]:
@@ -499,6 +510,11 @@ class Board:
             error = self.impatient(flight.load, "the cache is closing")
             for waiter in list(flight.waiters):
                 waiter.resolve(Result(How.FAILED, value=error))
+
+
+def _fewer(note: Entry | None) -> tuple[tuple[str, ...], ...]:
+    """The sets of inputs under which answers may still lie when a note gives way to another."""
+    return () if note is None or not note.names else (note.names, *note.fewer)[:MOST_FEWER]
 
 
 def _tell(joiner: "Future[None]") -> None:

@@ -52,6 +52,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     strict: bool = False  # never served stale, whatever a request allows (must-revalidate)
     names: tuple[str, ...] = ()
+    fewer: tuple[tuple[str, ...], ...] = ()  # what was known before, the latest first; not shared
     passing: str = ""
 
 

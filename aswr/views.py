@@ -239,7 +239,7 @@ class CachedView:
         where: Hashable = key
         learned: tuple[str, ...] = ()
         if entry is not None and entry.names:
-            learned = entry.names
+            note, learned = entry, entry.names
             inputs = inputs_of(asked.context, rules)
             inputs.scoped = asked.scoped
             values, why = inputs.under(learned)
@@ -249,6 +249,8 @@ class CachedView:
                 return Pass(why, names=learned)
             where = VariantKey(key, learned, values)
             entry = engine.store.peek(where)
+            if entry is None and note.fewer:
+                entry = engine.under_fewer(note, lambda names: _variant(key, names, inputs))
         now, decision = engine.judge(where, entry)
         if entry is not None and decision.verdict is Verdict.PASS:
             return Pass(entry.passing, names=learned)
@@ -478,6 +480,11 @@ class CachedView:
     @property
     def _body(self) -> Callable[..., Any]:
         return self.view if self._compute is None else compute_body(self._compute)
+
+
+def _variant(key: ViewKey, names: tuple[str, ...], inputs: Inputs) -> tuple[Hashable, str]:
+    values, why = inputs.under(names)
+    return VariantKey(key, names, values), why
 
 
 def _may_share(context: RequestContext, entry: Entry | None, decision: Decision) -> bool:
