@@ -192,6 +192,12 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         node = self._nodes.get(key)
         return 0 if node is None else node.freq
 
+    def tire(self, key: Hashable) -> None:
+        """Forget one of the uses that `frequency` counts. Loop thread only."""
+        node = self._nodes.get(key)
+        if node is not None:
+            node.freq = max(node.freq - 1, 0)
+
     def put(
         self, key: Hashable, value: object, size: int, *, deadline: float | None = None
     ) -> bool:

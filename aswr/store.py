@@ -32,6 +32,7 @@ log = logging.getLogger("aswr.store")
 
 BACKEND_LIMIT = 0.25  # seconds; aiocache's own default of 5 would be paid by visitors
 MOST_STAMPS = 10_000
+TIRE_AFTER = 16  # times as many variants as a URL has were displaced: then all count as less used
 INDEX_BYTES = 280  # of a view's key in the index from paths to keys, as tracemalloc has it
 
 
@@ -126,10 +127,11 @@ class Variants:
     stored when it is asked for a second time, and the least used makes room. Loop only.
     """
 
-    __slots__ = ("_once", "keys")
+    __slots__ = ("_once", "displaced", "keys")
 
     def __init__(self, most: int) -> None:
         self.keys: dict[VariantKey, int] = {}  # with the numbers of their arrival
+        self.displaced = 0
         self._once: collections.deque[int] = collections.deque(maxlen=most)
 
     def again(self, key: VariantKey) -> bool:
@@ -225,13 +227,20 @@ class Store:
         worth = {known: self._worth(known, now) for known in variants.keys}
         least = min(worth, key=worth.__getitem__)
         live = worth[least][0]  # then all of them may still be served
-        return least if not live or variants.again(key) else key
+        if live and not variants.again(key):
+            return key
+        variants.displaced += 1
+        if variants.displaced % (TIRE_AFTER * self._max_variants) == 0:
+            for known in variants.keys:  # so that who was popular once does not stay for ever
+                self.memory.tire(known)
+        return least
 
-    def _worth(self, key: VariantKey, now: float) -> tuple[bool, int, int]:
-        """Ended before live, seldom used before often used, of equals the last to come first."""
-        entry = self.glance(key)
+    def _worth(self, key: VariantKey, now: float) -> tuple[bool, bool, int, int]:
+        """The order of making room: ended, under fewer inputs than are known, used less, newer."""
+        entry, note = self.glance(key), self.glance(key.base)
         live = entry is not None and now < entry.error_until
-        return (live, self.memory.frequency(key), -self._urls[key.base].keys[key])
+        current = note is not None and note.names == key.names
+        return (live, current, self.memory.frequency(key), -self._urls[key.base].keys[key])
 
     def discard(self, key: Hashable) -> None:
         self.memory.discard(key)
