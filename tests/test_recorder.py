@@ -624,6 +624,7 @@ def test_every_reader_of_werkzeugs_classes_is_known(cls):
     bases = [base for base in cls.__mro__ if base.__module__ != "typing"]
     names = {name for base in bases for name in vars(base)} - set(dir(object))
     names -= {"__module__", "__dict__", "__weakref__", "__annotations__"}
+    names -= {"__firstlineno__", "__static_attributes__"}  # of every class, from Python 3.13 on
     names -= {"__orig_bases__", "__parameters__"}
     names -= {"fromkeys", "__class_getitem__", "__setstate__", "_hash_cache", "_iter_hashitems"}
     if issubclass(cls, list):

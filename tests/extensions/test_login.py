@@ -215,6 +215,7 @@ class TestThePreset:
         assert app.test_client().get("/").text == "anonymous 1"
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # Flask-Login's
 class TestRememberMe:
     def test_the_cookie_alone_logs_in(self, app, page, told):
         """Who brings only the remember-me cookie passes, and gets his session."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from flask import Blueprint, Flask, flash, g, redirect, render_template_string, session
+from flask import Blueprint, Flask, flash, g, redirect, render_template_string, request, session
 
 PAGE = """
 {%- if g.user %}as {{ g.user.name }}{% else %}Log In{% endif %}
@@ -132,3 +132,21 @@ def test_a_page_whose_render_runs_the_hook(app, auth, cached, counter, told):
     assert first.text == second.text == "Log In 1"
     assert told.hit(second)
     assert logged_in(app, "ann").get("/").text.startswith("as ann")
+
+
+def test_a_session_that_a_hook_begins(app, cached, counter):
+    """Who has a session since a moment ago has no cookie yet, and passes all the same."""
+
+    @app.before_request
+    def greet():
+        session.setdefault("visitor", request.headers.get("X-Visitor"))
+
+    @app.route("/")
+    @cached()
+    def page():
+        return f"{session.get('visitor')} {counter()}"
+
+    def get(visitor):
+        return app.test_client().get("/", headers={"X-Visitor": visitor}).text.split()[0]
+
+    assert [get(visitor) for visitor in ("ann", "bob", "ann")] == ["ann", "bob", "ann"]
