@@ -18,6 +18,7 @@ from .freshness import IN_APP
 
 # On responses of ours: the answer they were made of, and that the app's hooks ran in its render.
 _ANSWER, _OURS, _FINAL = "_aswr_answer", "_aswr_ours", "_aswr_final"
+_SINCE = "_aswr_since"  # of an in-app answer, which is weighed when the hooks have run
 
 # A cache that kept a 416 would give it to who asks for the whole: it has no lifetime, no validator.
 _OF_WHAT_IS_KEPT = frozenset(
@@ -38,24 +39,19 @@ def respond(
     public: bool,
     part: bool = False,
 ) -> Response:
-    """The response of a request: 200 or what the answer's status is, 304, 206 or 416.
+    """The response of a request: with the answer's status; of a public one also 304, 206 or 416.
 
     ``status`` is our member of ``Cache-Status``; ``since`` is when the answer was new, ``kept``
-    whether it is stored. Ranges are served of public answers: what is not may still be changed by a
-    hook (RFC 9110 §13.2.2, §14.2). A `part` is another view's to use: what the request asks is
-    asked of the whole.
+    whether it is stored. What is not public may still be changed by hooks and decorators: what the
+    request's conditions say of it is seen afterwards, and no ranges are served of it (RFC 9110
+    §13.2.2, §14.2). A `part` is another view's to use: what the request asks is asked of the whole.
     """
     code, fields, body = answer.status, list(answer.headers), answer.body
-    if code == 200 and not part:
+    if code == 200 and public and not part:
         environ = context.request.environ
         if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
             code, fields, body = _conditional(environ, answer, since)
-        if (
-            code == 200
-            and public
-            and "HTTP_RANGE" in environ
-            and environ["REQUEST_METHOD"] == "GET"
-        ):
+        if code == 200 and "HTTP_RANGE" in environ and environ["REQUEST_METHOD"] == "GET":
             code, fields, body = _ranged(environ, answer)
     fields.append(("Cache-Status", status))
     if kept:
@@ -68,6 +64,8 @@ def respond(
     setattr(response, _ANSWER, answer)
     if public and not part:
         setattr(context, _FINAL, (response, code, fields, body))
+    elif not part:
+        setattr(response, _SINCE, since)
     return response
 
 
@@ -131,7 +129,7 @@ def keep_cookies_apart(response: Response) -> None:
     if "Set-Cookie" not in response.headers or "Cache-Status" not in response.headers:
         return
     answer: Answer | None = getattr(response, _ANSWER, None)
-    ours = getattr(response, _OURS, []) if answer is None else _ours(answer)
+    ours = getattr(response, _OURS, []) + ([] if answer is None else _ours(answer))
     fields = [f for f in http.without_ours(list(response.headers)) if f not in ours]
     if len(fields) != len(response.headers):
         response.headers = type(response.headers)(fields)
@@ -154,4 +152,46 @@ def _process(previous: Any, response: Response) -> Response:
         response.set_data(body)
         response.headers[:] = fields
         return response
-    return previous(response)  # type: ignore[no-any-return]
+    response = previous(response)
+    if hasattr(response, _SINCE) and response.status_code == 200:
+        _weigh(response)
+    return response
+
+
+def _weigh(response: Response) -> None:
+    """What an in-app answer's tag and the request's conditions say of what the hooks left of it."""
+    answer: Answer = getattr(response, _ANSWER)
+    etag, last_modified = _validators(list(response.headers))
+    ours = "ETag" in answer.ours and ("ETag", etag) in answer.headers
+    changed = not _holds(response, answer.body)
+    if changed and ours:
+        del response.headers["ETag"]
+        if not response.is_sequence or response.direct_passthrough:
+            return
+        etag = conditions.weak(conditions.strong_etag(response.get_data()))
+        response.headers["ETag"] = etag
+        setattr(response, _OURS, [("ETag", etag)])
+    environ = _cv_request.get().request.environ
+    if_none_match = environ.get("HTTP_IF_NONE_MATCH")
+    if_modified_since = None if changed else environ.get("HTTP_IF_MODIFIED_SINCE")
+    if (if_none_match or if_modified_since) is None or (changed and not ours):
+        return
+    since = last_modified or _dated(response, getattr(response, _SINCE))
+    if conditions.not_modified(etag, since, if_none_match, if_modified_since):
+        fields = conditions.fields_of_304(list(response.headers))
+        response.status_code = 304
+        response.set_data(b"")
+        response.headers[:] = fields
+
+
+def _holds(response: Response, body: bytes) -> bool:
+    """Is this still the body of a response?"""
+    parts = response.response
+    if isinstance(parts, list) and len(parts) == 1 and parts[0] is body:
+        return True
+    return response.is_sequence and response.get_data() == body
+
+
+def _dated(response: Response, since: float) -> str:
+    """RFC 9111 §4.3.2: Date stands in for Last-Modified, else when the answer was received."""
+    return response.headers.get("Date") or http.format_date(since)

@@ -8,6 +8,7 @@ otherwise, and changes state in one synchronous step:
     asked       keys that a STALE hit has posted and the loop has not yet seen
     active      flights not quite over: one may still be saving to the backend
     passes      passing views that run on the loop
+    crowded     URLs that were seen to read too many inputs, for the log
     prunable    purges whose stamp can go when no load from before them is in flight
 
 Must not know Flask, nor how a caller waits. What a load *does* is a callable in `Load`.
@@ -27,12 +28,14 @@ from .codec import Entry
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
 from .failures import Failures
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
+from .keys import names_at
 from .policy import Verdict, covers, decide
 from .runtime import Runtime
 from .store import Store
 
 log = logging.getLogger("aswr.engine")
 
+MOST_CROWDED = 10_000  # URLs that the log is told of
 MOST_NAMES = 64  # inputs of one URL; what reads more is not stored
 MOST_FEWER = 8  # sets of inputs under which a URL's older answers are looked for
 CLOSED = Result(How.PASS, detail="closed")
@@ -77,6 +80,7 @@ class Board:
         self._joiners: list[Future[None]] = []
         self._prunable: dict[Hashable, int] = {}
         self._passes: set[asyncio.Task[Any]] = set()
+        self._crowded: set[Hashable] = set()
 
     def __repr__(self) -> str:
         return f"<Engine {self.name} flights={list(self.flights.values())}>"
@@ -269,27 +273,33 @@ class Board:
         """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
         if self.flights.get(flight.key) is not flight:
             return None  # given up: the loop it was on did not answer when the cache was closed
-        fate = loaded.fate
-        # What raised told its names to the flight alone.
-        names = self._known(flight.load.base, (*loaded.names, *flight.names))
-        # A failed load never drops a good entry, and what a URL is seen to read may displace one.
-        failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
+        # What raised told its names to the flight alone; a body that was renewed (``status`` is
+        # then the view's 304) depends on what it was stored under.
+        old = names_at(flight.key) if loaded.status else ()
+        names = self._known(flight.load.base, (*loaded.names, *flight.names, *old))
         key = flight.key
-        spares = failed and self._holds_good(flight.load.base)
-        crowded = len(names) > MOST_NAMES  # who may choose the names must not fill the key
-        if not spares and not crowded:
+        crowded = len(names) > MOST_NAMES
+        if crowded:
+            loaded = self._too_many(flight, loaded)
+        fate = loaded.fate
+        failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
+        # A failed load never drops a good entry; at the URL's own key a note would.
+        if not crowded and not (failed and self._is_good(flight.load.base)):
             self._learn(flight, names)
             key, _ = flight.load.seen_by(names)
+        _, found, _ = self.find(flight.load)
+        spares = failed and found is not None and covers(found, self.clock())
         purged = self.store.stamps.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
         stored = False
-        if (loaded.fate is Fate.PASS or flight.passing) and not spares:
+        spares = spares or (crowded and self._is_good(key))
+        if (fate is Fate.PASS or flight.passing) and not spares:
             self._note_pass(flight.load, key, flight.born, loaded.detail or flight.passing)
         elif fate is Fate.ONE:
             self._note_pass(flight.load, key, flight.born, loaded.detail)
         elif fate is Fate.STORE:
-            stored = not crowded and self.store.publish(key, entry)
-        elif fate is Fate.DROP and not crowded and purged < flight.born:
+            stored = self.store.publish(key, entry)
+        elif fate is Fate.DROP and purged < flight.born:
             self.store.discard(key)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
             purged = max(purged, self.store.stamps.latest_tag)
@@ -315,15 +325,27 @@ class Board:
     # What a URL is seen to read.
 
     def _known(self, base: Hashable, names: tuple[str, ...]) -> tuple[str, ...]:
-        """These inputs and those that the URL is known to read."""
+        """These inputs and those that the URL is known to read, if they are not too many."""
         note = self.store.glance(base)
         known = () if note is None else note.names
-        return known if set(names) <= set(known) else tuple(sorted({*known, *names}))
+        found = known if set(names) <= set(known) else tuple(sorted({*known, *names}))
+        # A visitor may choose what is read. So that he does not fill the key, begin anew.
+        return found if len(found) <= MOST_NAMES else tuple(sorted(set(names)))
 
-    def _holds_good(self, base: Hashable) -> bool:
-        now = self.clock()
-        entries = [self.store.glance(key) for key in self.store.keys_of(base)]
-        return any(covers(entry, now) for entry in entries if entry is not None and not entry.names)
+    def _is_good(self, key: Hashable) -> bool:
+        """Is there an answer at a key that may still be served?"""
+        entry = self.store.glance(key)
+        return entry is not None and not entry.names and covers(entry, self.clock())
+
+    def _too_many(self, flight: Flight, loaded: Loaded) -> Loaded:
+        """What reads more inputs than a key can have is nobody's to share."""
+        detail = f"reads over {MOST_NAMES} inputs"
+        if flight.load.base not in self._crowded and len(self._crowded) < MOST_CROWDED:
+            self._crowded.add(flight.load.base)
+            log.warning("%s: a load %s; its answer is not stored", flight.load.name, detail)
+        if loaded.fate is Fate.FAILED:
+            return loaded
+        return replace(loaded, fate=Fate.PASS, detail=detail)
 
     def _learn(self, flight: Flight, names: tuple[str, ...]) -> None:
         """Make these inputs part of the keys of the URL: of its entries, and of its flights."""
@@ -371,7 +393,7 @@ class Board:
     ) -> None:
         """Give every waiter what he agrees with; the others look again under their own keys."""
         if names is None:
-            names = self._known(flight.load.base, ())
+            names = self._known(flight.load.base, names_at(flight.key))
         made, _ = flight.load.seen_by(names)
         first = True
         for waiter in flight.dismiss():

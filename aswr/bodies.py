@@ -42,7 +42,12 @@ def _collect(response: Response, max_body: int, flight: Flight) -> bytes:
     chunks: list[bytes] = []
     length = 0
     try:
-        for chunk in response.iter_encoded():
+        stream = iter(response.iter_encoded())
+        while True:
+            with flight.runtime.executor.blocking():  # it may hang: another thread works meanwhile
+                chunk = next(stream, None)
+            if chunk is None:
+                break
             chunks.append(chunk)
             length += len(chunk)
             if length > max_body:

@@ -115,9 +115,16 @@ class Emission:
         )
 
     @staticmethod
+    def own(answer: Answer) -> Fields:
+        """What the view itself said."""
+        ours = {"vary", *(name.lower() for name in answer.ours)}
+        fields = [(name, value) for name, value in answer.headers if name.lower() not in ours]
+        return [*fields, ("Vary", answer.vary)] if answer.vary else fields
+
+    @staticmethod
     def validators(answer: Answer) -> dict[str, str]:
         """The conditions that ask the view whether its own answer still holds (RFC 9111 §4.3.1)."""
-        own = dict(_own(answer))
+        own = dict(Emission.own(answer))
         found = {name.lower(): value for name, value in own.items()}
         asked = {
             "HTTP_IF_NONE_MATCH": found.get("etag", ""),
@@ -128,17 +135,10 @@ class Emission:
     @staticmethod
     def renewed(answer: Answer, fields: Fields) -> Fields:
         """The view's fields of a stored answer, renewed by those of a 304 (RFC 9111 §3.2)."""
-        return conditions.renewed(_own(answer), fields)
+        return conditions.renewed(Emission.own(answer), fields)
 
 
 PRIVATE = "Cache-Control private"
-
-
-def _own(answer: Answer) -> Fields:
-    """What the view itself said."""
-    ours = {"vary", *(name.lower() for name in answer.ours)}
-    fields = [(name, value) for name, value in answer.headers if name.lower() not in ours]
-    return [*fields, ("Vary", answer.vary)] if answer.vary else fields
 
 
 def _is_private(fields: Fields) -> bool:

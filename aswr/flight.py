@@ -173,6 +173,7 @@ class Flight:
     expired: bool = False
     names: tuple[str, ...] = ()  # inputs that its render has read so far
     passing: str = ""  # why everybody passes
+    on_pass: Callable[[str], None] | None = None  # told when everybody passes
     body: Any = None  # of a public view's render: the view, and what its wrapper is to run
 
     def __repr__(self) -> str:
@@ -230,6 +231,8 @@ class Flight:
         """Tell the waiters, now, that they must pass; any thread."""
         if not self.passing:
             self.passing = detail
+            if self.on_pass is not None:
+                self.on_pass(detail)
             self.runtime.post(self.on_read, self)
 
     def note_read(self, name: str) -> None:

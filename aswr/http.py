@@ -189,23 +189,6 @@ def with_vary(fields: Fields, names: Iterable[str]) -> list[tuple[str, str]]:
     return [*kept, ("Vary", ", ".join(wanted))] if wanted else kept
 
 
-def forbids_storing(fields: Fields) -> str:
-    """Why these response fields forbid to store the answer or to give it to a second person.
-
-    The text is empty where they do not. RFC 9111 §3, §5.2.2.5, §5.2.2.7; RFC 9110 §12.5.5.
-    """
-    fields = list(fields)
-    if lines(fields, "set-cookie"):
-        return "sets a cookie"
-    said = directives(lines(fields, "cache-control"))
-    for name in ("no-store", "private"):
-        if name in said:
-            return f"Cache-Control {name}"
-    if "*" in directives(lines(fields, "vary")):
-        return "Vary *"
-    return ""
-
-
 def cache_status(**parameters: str | int | bool) -> str:
     """Our member of ``Cache-Status`` (RFC 9211), parameters in the order given.
 

@@ -25,6 +25,7 @@ from .names import (
     Kind,
     describe,
     input_of,
+    is_address,
     is_personal,
     key_of,
     name_of,
@@ -92,12 +93,22 @@ class Rules:
     def records(self, name: str) -> bool:
         """Does a render of this view note that it reads this input?
 
-        Where the response's ``Vary`` decides, it speaks for all headers.
+        Where the response's ``Vary`` decides, it speaks for all headers but personal ones.
         """
-        word = name.partition(" ")[0]
-        if self.vary == "response" and word in ("header", "cookie", "cookies", "best", "all"):
+        word, _, header = name.partition(" ")
+        if self.vary == "response" and word in ("cookie", "cookies", "best", "all"):
             return False
+        if self.vary == "response" and word == "header":
+            return self.kind(name) is Kind.PERSONAL and header != "Authorization"
         return bool(name) and not self.blank(name)
+
+    def is_credential(self, environ_key: str) -> bool:
+        """Is this a header that says who is asking, and not only where from?"""
+        return (
+            environ_key.startswith("HTTP_")
+            and self.place(environ_key) is Kind.PERSONAL
+            and not is_address(environ_key)
+        )
 
     def input_of(self, environ_key: str) -> str:
         """The input name of an environ key; empty if reading it is not recorded."""

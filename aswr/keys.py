@@ -67,6 +67,11 @@ def base_of(key: Hashable) -> Hashable:
     return key.base if type(key) is VariantKey else key
 
 
+def names_at(key: Hashable) -> tuple[str, ...]:
+    """The inputs that a key has values of."""
+    return key.names if type(key) is VariantKey else ()
+
+
 class CallKey(NamedTuple):
     """One call of a memoized function."""
 

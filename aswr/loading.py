@@ -49,6 +49,7 @@ class ViewLoad:
         return VariantKey(self.key, names, values), why
 
     def _on_thread(self, flight: Flight) -> Loaded:
+        flight.on_pass = self._note_passed
         rendering = self._rendering(flight, self._prior(flight))
         loaded = rendering.blocking() if self.target.is_async else rendering.on_thread()
         if rendering.repeat:
@@ -57,6 +58,7 @@ class ViewLoad:
         return self._noted(rendering, loaded)
 
     async def _on_loop(self, flight: Flight) -> Loaded:
+        flight.on_pass = self._note_passed
         rendering = self._rendering(flight, self._prior(flight))
         loaded = await rendering.on_loop()
         if rendering.repeat:
@@ -77,6 +79,10 @@ class ViewLoad:
         if entry is None or not isinstance(entry.value, Answer):
             return None
         return entry if Emission.validators(entry.value) else None
+
+    def _note_passed(self, detail: str) -> None:
+        """Also of a load that never ends: an endless stream must not be tried at every URL."""
+        self.site.sharing.note_passed(self.key.view, self.key, detail)
 
     def _noted(self, rendering: Rendering, loaded: Loaded) -> Loaded:
         """Tell the site where nobody can share because of what is read, and where one can."""

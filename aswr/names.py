@@ -46,6 +46,9 @@ PERSONAL = tuple(
     fastly-client-ip x-cluster-client-ip x-appengine-user-ip x-original-forwarded-for
     x-envoy-external-address fly-client-ip x-azure-clientip x-azure-socketip x-remote-ip
     x-remote-addr x-proxyuser-ip
+    *-token token *apikey *-api-key *-subscription-key *-secret *-secret-key *-access-key
+    *-authorization x-amzn-oidc-* remote-* x-vouch-* x-pomerium-* x-email* x-session* session-id
+    *-client-dn x-ssl-cert x-username
     """.split()
 )
 BODY = frozenset(
@@ -69,6 +72,7 @@ _MACHINERY = frozenset(
     werkzeug.request werkzeug.debug.preserve_context
     """.split()
 )
+_ADDRESS = re.compile(r"FORWARDED(_FOR)?$|_IP(V6)?$|CLIENTIP|SOCKETIP|REMOTE_ADDR|EXTERNAL_ADDRESS")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SPELLINGS = "write a header's name ('Accept-Language'), 'cookie:NAME' or 'remote_addr'"
 _COOKIE_NAME = re.compile(r'[^\x00-\x20\x7f=,;"]+')
@@ -114,6 +118,12 @@ def _pattern(more: tuple[str, ...]) -> re.Pattern[str]:
 @lru_cache(256)
 def is_personal(header: str, more: tuple[str, ...]) -> bool:
     return _pattern(more).match(header.lower()) is not None
+
+
+@lru_cache(256)
+def is_address(environ_key: str) -> bool:
+    """Is this a header in which proxies say where a request comes from?"""
+    return _ADDRESS.search(environ_key) is not None
 
 
 def input_name(spec: str) -> str:

@@ -38,11 +38,14 @@ class Notes:
     def passes(self, names: Iterable[str], kind: Callable[[str], Kind]) -> None:
         """Requests pass because of these inputs."""
         for name in names:
-            if name.removeprefix("g.") in PERSONS or not self.first(name):
-                continue  # of a person, the cookie that he is made of tells
+            if name.removeprefix("g.") in PERSONS:
+                continue  # the cookie that he is made of tells
+            never = kind(name) is Kind.NEVER
+            if never and name not in self._never and len(self._never) < MOST_PLACES:
+                self._never[name] = self.cause(name, kind(name))
+            if not self.first(name):
+                continue
             cause = self.cause(name, kind(name))
-            if kind(name) is Kind.NEVER:
-                self._never[name] = cause
             extra = {"aswr_view": self._name, "aswr_input": name}
             log.warning("%s", cause, extra=extra)
 

@@ -340,7 +340,32 @@ def _recorded_adapter_class(base: Any) -> Any:
         url: str = base.make_redirect_url(self, *args, **kwargs)
         return url
 
-    return named_like(base, {"build": build, "make_redirect_url": make_redirect_url})
+    def get_host(self: Any, *args: Any, **kwargs: Any) -> str:
+        if not _is_routing(sys._getframe(1)):
+            self._aswr_recorder.note("host")
+        host: str = base.get_host(self, *args, **kwargs)
+        return host
+
+    body = {"build": build, "make_redirect_url": make_redirect_url, "get_host": get_host}
+    copied = {"server_name": "host", "subdomain": "host", "url_scheme": "scheme"}
+    copied["query_args"] = "query"
+    return named_like(base, body | {name: _noted(name, copied[name]) for name in copied})
+
+
+def _is_routing(frame: FrameType) -> bool:
+    """Werkzeug's own look: what it gives away of it, `build` notes."""
+    return frame.f_globals.get("__name__") == "werkzeug.routing.map"
+
+
+def _noted(name: str, what: str) -> property:
+    """An attribute of the adapter's, which Werkzeug itself may read."""
+
+    def read(self: Any) -> Any:
+        if not _is_routing(sys._getframe(1)):
+            self._aswr_recorder.note(what)
+        return self.__dict__[name]
+
+    return property(read, lambda self, value: self.__dict__.update({name: value}))
 
 
 # The session.
@@ -432,6 +457,21 @@ def recorded_context(app: Flask, environ: dict[str, Any], recorder: Recorder) ->
 def writes_session(context: RequestContext) -> bool:
     """Has the session of a context been changed? Not a read."""
     return bool(getattr(context._session, "modified", False))
+
+
+def differs_from_cookie(context: RequestContext) -> bool:
+    """Has a hook left something in the session that is not in what the request sent?
+
+    A render in the caller's name opens it as it was sent. That it is permanent is no content.
+    """
+    session, app = context._session, context.app
+    if session is None or not session.modified:
+        return False
+    sent = app.session_interface.open_session(app, context.request)
+    before, now = dict(sent or {}), dict(session)
+    before.pop("_permanent", None)
+    now.pop("_permanent", None)
+    return before != now
 
 
 # ``g``.

@@ -261,6 +261,8 @@ class Rendering:
 
     def _arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         args, kwargs = self._target.args or ((), self._request.view_args or {})
+        if self._target.args is not None and not args:
+            self._request.view_args = dict(kwargs)  # a hook has changed them
         if self._target.whole is not None:
             self._flight.body = (self._target.view, self._target.function)
         elif self._target.instance is not None:
@@ -432,9 +434,14 @@ class Rendering:
         if never := self.never:  # it was shown less than its caller has: let it see everything
             names = self._names()
             return Loaded(error, Fate.PASS, names=names, detail=describe(never), failed=True)
-        if not self._flight.attended:
+        # Who brought something of his own was released, and may have done well without.
+        own = [name for name in self.recorder.names if self._is_own(name)]
+        if not self._flight.attended and not own:
             tell_monitors(self._app, error)
         return Loaded(error, Fate.FAILED, names=self._names())
+
+    def _is_own(self, name: str) -> bool:
+        return name.startswith("g.") or self._rules.kind(name) is Kind.PERSONAL
 
     def _tear_down(self, error: BaseException | None) -> None:
         assert self._context is not None

@@ -9,7 +9,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 ENOUGH = 3  # URLs
-TRIAL = 1.0  # seconds between the loads that are tried
+TRIAL = 1.0  # seconds between the first loads that are tried; twice as many each time,
+TRIAL_MOST = 60.0  # and no more than these
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class _Passing:
     detail: str
     urls: set[Hashable] = field(default_factory=set)
     trial: float = 0.0
+    wait: float = TRIAL
 
 
 class Sharing:
@@ -45,6 +47,7 @@ class Sharing:
         if passing is None or len(passing.urls) < ENOUGH:
             return ""
         if now >= passing.trial:
-            passing.trial = now + TRIAL
+            passing.trial = now + passing.wait
+            passing.wait = min(2 * passing.wait, TRIAL_MOST)
             return ""
         return passing.detail

@@ -23,17 +23,18 @@ from .answers import keep_from_others, respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
 from .checks import Tags
 from .codec import Answer, Entry
+from .emission import Emission
 from .errors import UnkeyedInput
 from .flight import How, Load, Result, current_flight
-from .freshness import Asks, asks
-from .inputs import Inputs, vary_fields
+from .freshness import Asks, asks, said
+from .inputs import Inputs, Rules, vary_fields
 from .keys import Unkeyable, VariantKey, ViewKey, canonical
 from .loading import ViewLoad
 from .notes import Notes
 from .options import Plan
 from .passing import Passing
 from .policy import Decision, Verdict, heed
-from .recorder import inputs_of, recorder_of
+from .recorder import differs_from_cookie, inputs_of, recorder_of
 from .render import Target, tell_monitors
 from .site import MARK, Site, find_view, query_of
 
@@ -178,6 +179,8 @@ class CachedView:
         asked = self._asked(site, context, args, kwargs)
         if asked is None:
             return Pass("an argument cannot be keyed")
+        if asked.scoped and differs_from_cookie(context):
+            return Pass("writes session")
         step = self._decide(asked)
         if asked.wants is not None and asked.wants.only_if_cached and type(step) is Pass:
             return unsatisfied(context)
@@ -256,8 +259,8 @@ class CachedView:
             return Pass(entry.passing, names=learned)
         if asked.wants is not None:
             decision = heed(decision, entry, now, asked.wants)
-        if rules.vary == "response" and not _may_share(asked.context, entry, decision):
-            return Pass("sends Cookie or Authorization", names=learned)
+        if rules.vary == "response" and not _may_share(asked.context, rules, entry, decision):
+            return Pass("sends credentials", names=learned)
         if entry is not None and decision.serve:
             if decision.load and engine.wants(where):
                 engine.start(self._load(asked, inputs, where))
@@ -468,8 +471,7 @@ class CachedView:
         # A copy: the view may return one object again and again.
         response = copy.copy(context.app.make_response(value))
         fields = http.without_ours(list(response.headers))
-        if site.plan_of(self).public:  # others may share the URL
-            fields = http.with_vary(fields, vary_fields(step.names, site.plan_of(self).rules))
+        fields = http.with_vary(fields, vary_fields(step.names, site.plan_of(self).rules))
         response.headers = Headers(fields)
         if step.fwd != "method":  # but nobody this answer
             keep_from_others(response)
@@ -487,16 +489,16 @@ def _variant(key: ViewKey, names: tuple[str, ...], inputs: Inputs) -> tuple[Hash
     return VariantKey(key, names, values), why
 
 
-def _may_share(context: RequestContext, entry: Entry | None, decision: Decision) -> bool:
+def _may_share(
+    context: RequestContext, rules: Rules, entry: Entry | None, decision: Decision
+) -> bool:
     """May a request with credentials be given a stored answer (RFC 9111 §3.5)?
 
     Also with cookies: what a proxy-like view passes on may depend on them and not say so.
     """
     environ = context.request.environ
-    if "HTTP_COOKIE" not in environ and "HTTP_AUTHORIZATION" not in environ:
+    if not any(map(rules.is_credential, environ)):
         return True
     if entry is None or not decision.serve:
         return False
-    fields = [field for field in entry.value.headers if field[0] not in entry.value.ours]
-    said = http.directives(http.lines(fields, "cache-control"))
-    return any(name in said for name in ("public", "s-maxage", "must-revalidate"))
+    return said(entry.value.status, Emission.own(entry.value), entry.stored).credentials

@@ -183,12 +183,14 @@ def _headers() -> Iterator[Attack]:
 
 def _parameters() -> Iterator[Attack]:
     for first, second in (
-        ("q=evil&q=a", "q=a&q=evil"), ("q=a;q=evil", "q=a&q=evil"), ("q=a;q=evil", "q=a"),
+        ("q=evil&q=a", "q=a&q=evil"), ("q=a&q=evil", "q=evil&q=a"), ("q=a;q=evil", "q=a"),
+        ("q=a;q=evil", "q=a&q=evil"),
         ("q=1%26x=2", "q=1&x=2"), ("q=1%3Dx", "q%3D1=x"), ("q=%2527", "q=%27"), ("q=%ff", "q=%fe"),
         ("q=%ff", "q=%EF%BF%BD"), ("q=%ff", "q=%25ff"), ("q=%C0%AF", "q=/"), ("q=%ED%A0%80", "q="),
         ("q=a%00evil", "q=a"), ("q=a%0d%0aevil", "q=a"), ("q=+", "q=%2B"), ("q=%u0061", "q=a"),
         ("q[]=evil", "q=a"), ("Q=evil", "q=a"), ("q=", "x="), ("q=a#evil", "q=a"),
-        ("q=a%23", "q=a"), ("q=evil&", "q=evil&x"), ("?q=evil", "q=evil"), ("q=é", "q=%E9"), ("q=evil", ""),
+        ("q=a%23", "q=a"), ("q=evil&", "q=evil&x"), ("?q=evil", "q=evil"),
+        ("q=é", "q=%E9"), ("q=evil", ""),
         ("utm_source=evil", ""), ("q=a&q[]=evil", "q=a"), ("&&q=evil", "q=a"), ("=evil", "q=a"),
         ("q=%28%27a%27%2C%27b%27%29", "b&q=a"), ("q=a%1fevil", "evil=&q=a"), ("q=%E2%84%AA", "q=K"),
     ):  # fmt: skip
@@ -227,9 +229,11 @@ def _parameters() -> Iterator[Attack]:
 
 PATHS = (
     ("/a%2fb", "/a/b"), ("/a%2Fb", "/a/b"), ("/a/./b", "/a/b"), ("/a/../b", "/b"),
-    ("/a%2e%2e/b", "/a../b"), ("/a/%2e%2e/b", "/b"), ("/a/..%2fb", "/b"), ("/x%3Fq=evil", "/x?q=evil"), ("/x%23evil", "/x"),
+    ("/a%2e%2e/b", "/a../b"), ("/a/%2e%2e/b", "/b"), ("/a/..%2fb", "/b"),
+    ("/x%3Fq=evil", "/x?q=evil"), ("/x%23evil", "/x"),
     ("/x%00evil", "/x"), ("/x%0aevil", "/x"), ("/x%0d%0aevil", "/x"), ("/x;evil", "/x"),
-    ("/X", "/x"), ("/%78", "/x"), ("/x%20", "/x"), ("/x/", "/x"), ("/x%5cevil", "/x/evil"), ("/%E2%84%AA", "/K"),
+    ("/X", "/x"), ("/%78", "/x"), ("/x%20", "/x"), ("/x/", "/x"), ("/x%5cevil", "/x/evil"),
+    ("/%E2%84%AA", "/K"),
     ("/%ff", "/%fe"), ("/%C0%AE", "/."), ("/a%252fb", "/a%2fb"), ("/x%3f", "/x"), ("/x?", "/x"),
     ("/e%CC%81", "/%C3%A9"),
 )  # fmt: skip
@@ -391,8 +395,8 @@ def _leaks() -> Iterator[Attack]:
         )  # fmt: skip
     other = logged_in(Ask("/"), name="bob")
     yield Attack(
-        "cookies and sessions", "two who are logged in", accounts, logged_in(Ask("/")), other, "leaks",
-        secret, shared=False,
+        "cookies and sessions", "two who are logged in", accounts, logged_in(Ask("/")), other,
+        "leaks", secret, shared=False,
     )  # fmt: skip
     yield Attack(
         "cookies and sessions", "logged in, for one whose session is garbage", accounts,
@@ -436,6 +440,12 @@ def _leaks() -> Iterator[Attack]:
     )  # fmt: skip
 
 
+# They read another part of the environ.
+OF_ONE = {
+    "environ-cookie", "environ-user", "environ-input", "environ-host",
+}  # fmt: skip
+
+
 def _readers() -> Iterator[Attack]:
     """However a view gets at what it was sent."""
     headers = (
@@ -451,6 +461,12 @@ def _readers() -> Iterator[Attack]:
             "ways to read", name, reading, logged_in(ask), (Ask(f"/{name}"),), "leaks",
             r"evil-\w+|198\.51\.100\.66", shared=shared, loose=True,
         )  # fmt: skip
+        if name.startswith(("headers-", "environ-")) and name not in OF_ONE:
+            ask = header("X-Sent", "evil-header", f"/{name}")
+            yield Attack(
+                "ways to read", f"{name}, of one header more", reading, (ask,), (Ask(f"/{name}"),),
+                "leaks", r"evil-\w+", shared=shared, loose=True,
+            )  # fmt: skip
     for target in ("/streamed", "/threaded", "/lazy", "/handled"):
         yield Attack(
             "ways to read", target, late, (header("Cookie", "who=alice", target),),

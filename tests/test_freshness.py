@@ -17,7 +17,7 @@ from aswr.freshness import (
     said,
     storable_status,
 )
-from aswr.http import MOST_SECONDS, directives, forbids_storing, format_date
+from aswr.http import MOST_SECONDS, directives, format_date
 
 quick = settings(deadline=None)
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC).timestamp()
@@ -99,7 +99,6 @@ def test_alone(field: str, value: str, words: str) -> None:
     """A cookie, ``no-store``, ``private`` and ``Vary: *`` forbid to share, in any spelling."""
     fields = [("Content-Type", "text/html"), (field, value)]
     assert said(200, fields, NOW).alone == words
-    assert forbids_storing(fields) == words
 
 
 @pytest.mark.parametrize(

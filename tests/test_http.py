@@ -17,7 +17,6 @@ from aswr.http import (
     delta_seconds,
     directives,
     etags,
-    forbids_storing,
     format_date,
     lines,
     media_type,
@@ -106,7 +105,6 @@ def test_no_text_is_too_odd_to_read(values: list[str]) -> None:
         assert etags(value) == ("*",) or not set("".join(etags(value))) & set(" \t")
         assert date(value) is None
         delta_seconds(value)
-    forbids_storing([(name, value) for name in ("cache-control", "vary") for value in values])
     media_type([("Content-Type", value) for value in values])
 
 
@@ -483,40 +481,6 @@ def test_with_vary_twice_is_once(values: list[str], names: list[str]) -> None:
     assert with_vary(once, names) == once
     assert with_vary(once, []) == once
     assert set(vary_names(fields)) <= set(vary_names(once))
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "words"),
-    [
-        ("Set-Cookie", "a=1", "sets a cookie"),
-        ("set-cookie", "", "sets a cookie"),
-        ("Cache-Control", "no-store", "Cache-Control no-store"),
-        ("cache-control", "public, No-Store", "Cache-Control no-store"),
-        ("Cache-Control", "private", "Cache-Control private"),
-        ("Cache-Control", 'private="x-user"', "Cache-Control private"),
-        ("Cache-Control", "max-age=5, PRIVATE", "Cache-Control private"),
-        ("Vary", "*", "Vary *"),
-        ("vary", "Accept, *", "Vary *"),
-        ("Cache-Control", "no-cache", ""),  # to browsers: Flask's send_file says so
-        ("Cache-Control", "max-age=0, must-revalidate", ""),
-        ("Cache-Control", 'ext="no-store"', ""),
-        ("Cache-Control", "no-storey", ""),
-        ("Pragma", "no-cache", ""),
-        ("Vary", "Accept-Encoding", ""),
-        ("X-Cache-Control", "no-store", ""),
-    ],
-)
-def test_forbids_storing(field: str, value: str, words: str) -> None:
-    """A cookie, ``no-store``, ``private`` and ``Vary: *`` forbid to store, in any spelling."""
-    assert forbids_storing([("Content-Type", "text/html"), (field, value)]) == words
-
-
-def test_every_line_of_a_field_counts() -> None:
-    """A second line of a field forbids as the first does, and fields may come from an iterator."""
-    fields = [("Cache-Control", "public"), ("Vary", "Accept"), ("cache-control", "no-store")]
-    assert forbids_storing(iter(fields)) == "Cache-Control no-store"
-    assert forbids_storing([*fields[:2], ("VARY", "*")]) == "Vary *"
-    assert lines(fields, "cache-control") == ["public", "no-store"]
 
 
 def test_statuses() -> None:

@@ -150,3 +150,21 @@ def test_a_session_that_a_hook_begins(app, cached, counter):
         return app.test_client().get("/", headers={"X-Visitor": visitor}).text.split()[0]
 
     assert [get(visitor) for visitor in ("ann", "bob", "ann")] == ["ann", "bob", "ann"]
+
+
+def test_a_session_that_a_hook_changes_under_a_scope(app, cached):
+    """A scoped render opens the session as it came, so that who has a changed one passes."""
+
+    @app.before_request
+    def greet():
+        session["visitor"] = request.headers.get("X-Visitor")
+
+    @app.route("/")
+    @cached(scope=lambda: "members")
+    def page():
+        return str(session.get("visitor"))
+
+    def get(visitor):
+        return app.test_client().get("/", headers={"X-Visitor": visitor}).text
+
+    assert [get(visitor) for visitor in ("ann", "bob", "ann")] == ["ann", "bob", "ann"]
