@@ -419,7 +419,7 @@ class TestVary:
             assert is_hit(client.get("/x", headers={"Authorization": "Basic eDp5"}))
 
         def test_what_is_personal_is_unseen(self, app, manager):
-            """What a proxy-like view reads of a person by name, his answer has, and no one else's."""
+            """What a proxy-like view reads of a person by name is in his own answer alone."""
 
             @app.route("/x")
             @manager.cacher(timeout=20, vary="response")
