@@ -1,5 +1,6 @@
 """Stored answers as responses: conditions, ranges, HEAD, Age and Cache-Status."""
 
+import functools
 import re
 from email.utils import formatdate
 
@@ -579,3 +580,74 @@ class TestResponses:
 
         client = app.test_client()
         assert ["Content-Type" in client.get("/x").headers for _ in range(2)] == [False, False]
+
+
+class TestWhatHooksLeave:
+    """Of an in-app answer conditions are asked when everybody has done with it."""
+
+    @pytest.fixture
+    def client(self, app, manager):
+        @app.after_request
+        def add_corner(response):
+            corner = request.headers.get("X-User", "")
+            return (
+                app.response_class(response.get_data(), headers=response.headers)
+                if (corner == "made anew")
+                else self.extended(response, corner)
+            )
+
+        @app.route("/x")
+        @manager.cacher(timeout=60)
+        def view():
+            return "page"
+
+        return app.test_client()
+
+    def extended(self, response, corner):
+        if corner:
+            response.set_data(response.get_data() + corner.encode())
+        return response
+
+    def test_nobody_is_told_that_anothers_page_is_his(self, client):
+        """What a hook adds for one person is in the tag that this person gets."""
+        ann = client.get("/x", headers={"X-User": "ann"})
+        tag = {"If-None-Match": ann.headers["ETag"]}
+        assert client.get("/x", headers={"X-User": "ann", **tag}).status_code == 304
+        bob = client.get("/x", headers={"X-User": "bob", **tag})
+        assert (bob.status_code, bob.text) == (200, "pagebob")
+        plain = client.get("/x", headers=tag)
+        assert (plain.status_code, plain.text) == (200, "page")
+
+    def test_when_it_was_made_says_nothing_of_what_a_hook_adds(self, client):
+        """If-Modified-Since is not answered with 304 where the body is not the stored one."""
+        client.get("/x")
+        later = {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}
+        assert client.get("/x", headers=later).status_code == 304
+        assert client.get("/x", headers={"X-User": "ann", **later}).status_code == 200
+
+    def test_a_response_of_a_hooks_own_is_the_hooks(self, client):
+        """Of what is no answer of ours any more nothing is said."""
+        every = {"If-None-Match": "*", "X-User": "made anew"}
+        client.get("/x")
+        assert client.get("/x", headers=every).status_code == 200
+
+    def test_a_decorator_above_gets_the_whole_answer(self, app, manager):
+        """What it makes of the answer is made of a page, never of a 304 without one."""
+
+        def enveloped(view):
+            @functools.wraps(view)
+            def wrapper():
+                return {"inner": view().get_data(as_text=True)}
+
+            return wrapper
+
+        @app.route("/api")
+        @enveloped
+        @manager.cacher(timeout=60)
+        def api():
+            return "data"
+
+        client = app.test_client()
+        for _ in range(2):
+            answer = client.get("/api", headers={"If-None-Match": "*"})
+            assert (answer.status_code, answer.json) == (200, {"inner": "data"})

@@ -2385,6 +2385,52 @@ def test_a_value_and_a_note_of_one_url_are_told_apart(
     assert page.loads == 2
 
 
+def test_an_adopted_answer_is_for_who_agrees_though_the_note_is_lost(
+    benches: Callable[..., Bench], shared: SimpleMemoryCache, page: Page
+) -> None:
+    """What a flight's own key says is known, whatever memory had to forget meanwhile."""
+    asked: list[str] = []
+    begun = asyncio.Event()
+
+    class Crowded(SimpleMemoryCache):  # type: ignore[misc]
+        """While it is asked for the answer, memory has to make room."""
+
+        async def _get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+            asked.append(key)
+            await begun.wait()
+            if len(asked) == 2:
+                there.store.discard(KEY)
+            return await super()._get(key, *args, **kwargs)
+
+    crowded = Crowded()
+    crowded._cache = shared._cache
+    here, there = benches(backend=shared), benches(backend=crowded)
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(here, german, "lang", value="Seite")
+    waiters = [there.ask(german), there.ask(english)]
+    there.runtime.post(begun.set)
+    entry = there.result(waiters[0]).entry
+    assert entry is not None
+    assert entry.value == "Seite"
+    call = english.next()
+    call.read("lang")
+    call.give("page")
+    assert there.result(waiters[1]).value == "page"
+
+
+def test_what_is_renewed_lies_where_it_lay(bench: Bench, page: Page) -> None:
+    """A body that the view says still holds depends on more than the saying read."""
+    german, english = page.of(lang="de"), page.of(lang="en")
+    learn(bench, german, "lang", value="Seite")
+    waiter = bench.ask(german, force=True)
+    call = german.next()
+    lose_note(bench, "evict")
+    call.give("Seite", status=304)
+    assert bench.result(waiter).value == "Seite"
+    bench.join()
+    assert (bench.sees(german), bench.sees(english)) == ("Seite", None)
+
+
 def test_a_note_is_never_adopted_as_an_answer(
     benches: Callable[..., Bench], shared: SimpleMemoryCache, page: Page
 ) -> None:

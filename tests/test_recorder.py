@@ -25,7 +25,7 @@ from flask import (
     url_for,
 )
 from flask.ctx import _AppCtxGlobals
-from flask.globals import _cv_app, _cv_request
+from flask.globals import _cv_app, _cv_request, request_ctx
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.datastructures import (
     Accept,
@@ -1130,3 +1130,21 @@ def test_what_a_render_brings_is_no_read():
         inputs.snapshot()
         inputs.visible()
         assert recorder.reads == {}
+
+
+@pytest.mark.parametrize(
+    ("read", "names"),
+    [
+        (lambda adapter: adapter.server_name, ["host"]),
+        (lambda adapter: adapter.subdomain, ["host"]),
+        (lambda adapter: adapter.get_host(None), ["host"]),
+        (lambda adapter: adapter.url_scheme, ["scheme"]),
+        (lambda adapter: adapter.query_args, []),
+        (lambda adapter: adapter.build("x"), []),
+    ],
+)
+def test_what_the_url_adapter_has_copied_is_read_there(read, names):
+    """Host and scheme are inputs also where routing keeps them."""
+    with render() as recorder:
+        read(request_ctx.url_adapter)
+    assert list(recorder.reads) == names
