@@ -439,7 +439,8 @@ class CachedView:
     ) -> Response:
         if context.app.debug:
             query = dict.get(context.request.environ, "QUERY_STRING", "")  # not a read
-            status["key"] = f"{self.name} {context.request.path}?{query}"
+            path = context.request.path
+            status["key"] = f"{self.name} {path}?{query}" if query else f"{self.name} {path}"
         public = self._site(context).plan_of(self).public
         served = context.app.view_functions.get(context.request.endpoint or "")
         part = served is not self.wrapper and find_view(served) is not self

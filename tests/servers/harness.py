@@ -120,7 +120,8 @@ class Answer:
 
     @property
     def cache_status(self) -> str:
-        return self.headers.get("Cache-Status", "")
+        # In debug mode the key is there, too.
+        return self.headers.get("Cache-Status", "").partition("; key=")[0]
 
 
 @dataclass(frozen=True)
