@@ -37,6 +37,17 @@ class Clock:
         self.now += seconds
 
 
+class Counter:
+    """Counts renders; each answer tells the number of its render."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> str:
+        self.count += 1
+        return str(self.count)
+
+
 class Gate:
     """Holds synchronous or asynchronous loads until it is opened; counts who arrived."""
 
@@ -124,6 +135,11 @@ class Brings:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
 
 
 @pytest.fixture

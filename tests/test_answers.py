@@ -23,22 +23,6 @@ def is_hit(response) -> bool:
     return status(response).startswith("aswr; hit")
 
 
-class Counter:
-    """Counts renders; each answer tells the number of its render."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> str:
-        self.count += 1
-        return str(self.count)
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
 @pytest.fixture
 def view(app, manager):
     """Makes a view at /x that answers the ten digits with the given fields."""

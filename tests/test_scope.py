@@ -17,22 +17,6 @@ def is_hit(response) -> bool:
     return status(response).startswith("aswr; hit")
 
 
-class Counter:
-    """Counts renders; each answer tells the number of its render."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> str:
-        self.count += 1
-        return str(self.count)
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
 def logged_in(app, user: str):
     """A client whose session has this user."""
     client = app.test_client()

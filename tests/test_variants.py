@@ -21,22 +21,6 @@ def is_hit(response) -> bool:
     return status(response).startswith("aswr; hit")
 
 
-class Counter:
-    """Counts renders; each answer tells the number of its render."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> str:
-        self.count += 1
-        return str(self.count)
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
 def texts(client, *urls: str) -> list[str]:
     return [client.get(url).text for url in urls]
 
@@ -1042,12 +1026,11 @@ class TestLearning:
 
 class TestBounds:
     @pytest.fixture
-    def small(self, clock):
+    def small(self, clock, counter):
         """An app whose URLs have four variants at most, with a view by X-Id at /x."""
         app = Flask("shop")
         app.config["ASWR_MAX_VARIANTS"] = 4
         manager = CacheManager(app, clock=clock)
-        counter = Counter()
 
         @app.route("/x")
         @manager.cacher(timeout=1000)

@@ -20,22 +20,6 @@ def status(response) -> str:
     return response.headers.get("Cache-Status", "")
 
 
-class Counter:
-    """Counts renders; each answer tells the number of its render."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> str:
-        self.count += 1
-        return str(self.count)
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
 def answers(client, *urls: str) -> list[str]:
     return [client.get(url).text for url in urls]
 
