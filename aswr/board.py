@@ -32,12 +32,11 @@ from .keys import names_at
 from .policy import Verdict, covers, decide
 from .runtime import Runtime
 from .store import Store
+from .urls import MOST_NAMES, Urls
 
 log = logging.getLogger("aswr.engine")
 
 MOST_CROWDED = 10_000  # URLs that the log is told of
-MOST_NAMES = 64  # inputs of one URL; what reads more is not stored
-MOST_FEWER = 8  # sets of inputs under which a URL's older answers are looked for
 CLOSED = Result(How.PASS, detail="closed")
 
 
@@ -59,6 +58,7 @@ class Board:
     ) -> None:
         self.name = name
         self.store = store
+        self.urls = Urls(store, clock)
         self.clock = clock
         self._runtime = runtime
         self._random = random
@@ -90,38 +90,9 @@ class Board:
         """The loop thread, started if need be."""
         return self._runtime()
 
-    def find(self, load: Load) -> tuple[Load, Entry | None, str]:
-        """The load under the key that its URL has by now, what lies there, and why to pass.
-
-        Any thread. One look-up for a URL that was never seen to read anything, else two.
-        """
-        if load.under is None:
-            return load, self.store.peek(load.key), ""
-        base = load.base
-        entry = self.store.peek(base)
-        key, why = base, ""
-        if entry is not None and entry.names:
-            note, (key, why) = entry, load.under(entry.names)
-            entry = self.store.peek(key) or self.under_fewer(note, load.under)
-        return (load if key == load.key else replace(load, key=key)), entry, why
-
-    def under_fewer(
-        self, note: Entry, under: Callable[[tuple[str, ...]], tuple[Hashable, str]]
-    ) -> Entry | None:
-        """An answer from before its URL was seen to read more, for who agrees on what it read.
-
-        Any thread. So nobody, by making a render read what none has read, costs others their hits.
-        """
-        now = self.clock()
-        for names in note.fewer:
-            entry = self.store.peek(under(names)[0])
-            if entry is not None and not entry.passing and covers(entry, now):
-                return entry
-        return None
-
     def fallback(self, load: Load) -> Entry | None:
         """The entry that may stand in for a load that failed or takes too long."""
-        _, entry, why = self.find(load)
+        _, entry, why = self.urls.find(load)
         return entry if not why and covers(entry, self.clock()) else None
 
     def impatient(self, load: Load, why: str) -> WaitTimeout:
@@ -137,14 +108,14 @@ class Board:
 
     def _start(self, load: Load) -> None:
         self._asked.discard(load.key)
-        load, entry, _ = self.find(load)
+        load, entry, _ = self.urls.find(load)
         decision = decide(entry, self.clock(), self.failures.retry_at(load.key))
         if decision.load and load.key not in self.flights and not self.closed:
             self._begin(load)
 
     def tick(self, load: Load) -> bool:
         """A periodic refresh is due: begin it unless it is under way or held back. On the loop."""
-        load, _, _ = self.find(load)
+        load, _, _ = self.urls.find(load)
         retry_at = self.failures.retry_at(load.key)
         if self.closed or load.key in self.flights:
             return False
@@ -154,7 +125,7 @@ class Board:
         return True
 
     def _join(self, waiter: Waiter) -> None:
-        waiter.load, entry, why = self.find(waiter.load)
+        waiter.load, entry, why = self.urls.find(waiter.load)
         verdict = decide(entry, self.clock()).verdict
         flight = self.flights.get(waiter.load.key)
         if why:
@@ -276,7 +247,7 @@ class Board:
         # What raised told its names to the flight alone; a body that was renewed (``status`` is
         # then the view's 304) depends on what it was stored under.
         old = names_at(flight.key) if loaded.status else ()
-        names = self._known(flight.load.base, (*loaded.names, *flight.names, *old))
+        names = self.urls.known(flight.load.base, (*loaded.names, *flight.names, *old))
         key = flight.key
         crowded = len(names) > MOST_NAMES
         if crowded:
@@ -284,15 +255,15 @@ class Board:
         fate = loaded.fate
         failed = loaded.failed or fate in (Fate.FAILED, Fate.KEEP)
         # A failed load never drops a good entry; at the URL's own key a note would.
-        if not crowded and not (failed and self._is_good(flight.load.base)):
+        if not crowded and not (failed and self.urls.is_good(flight.load.base)):
             self._learn(flight, names)
             key, _ = flight.load.seen_by(names)
-        _, found, _ = self.find(flight.load)
+        _, found, _ = self.urls.find(flight.load)
         spares = failed and found is not None and covers(found, self.clock())
         purged = self.store.stamps.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
         stored = False
-        spares = spares or (crowded and self._is_good(key))
+        spares = spares or (crowded and self.urls.is_good(key))
         if (fate is Fate.PASS or flight.passing) and not spares:
             self._note_pass(flight.load, key, flight.born, loaded.detail or flight.passing)
         elif fate is Fate.ONE:
@@ -324,19 +295,6 @@ class Board:
 
     # What a URL is seen to read.
 
-    def _known(self, base: Hashable, names: tuple[str, ...]) -> tuple[str, ...]:
-        """These inputs and those that the URL is known to read, if they are not too many."""
-        note = self.store.glance(base)
-        known = () if note is None else note.names
-        found = known if set(names) <= set(known) else tuple(sorted({*known, *names}))
-        # A visitor may choose what is read. So that he does not fill the key, begin anew.
-        return found if len(found) <= MOST_NAMES else tuple(sorted(set(names)))
-
-    def _is_good(self, key: Hashable) -> bool:
-        """Is there an answer at a key that may still be served?"""
-        entry = self.store.glance(key)
-        return entry is not None and not entry.names and covers(entry, self.clock())
-
     def _too_many(self, flight: Flight, loaded: Loaded) -> Loaded:
         """What reads more inputs than a key can have is nobody's to share."""
         detail = f"reads over {MOST_NAMES} inputs"
@@ -352,16 +310,8 @@ class Board:
         base = flight.load.base
         if not names:
             return
-        names = self._known(base, names)
-        old = self.store.glance(base)
-        if old is None or old.names != names:
-            now = self.clock()
-            born = flight.born if old is None else max(old.born, flight.born)
-            note = Entry(
-                value=None, stored=now, fresh_until=now, stale_until=now, error_until=now,
-                born=born, size=64 + sum(map(len, names)), names=names, fewer=_fewer(old),
-            )  # fmt: skip
-            self.store.publish(base, note)
+        names = self.urls.known(base, names)
+        self.urls.learn(base, names, flight.born)
         for other in [f for f in self.flights.values() if f.load.base == base]:
             key = other.load.seen_by(names)[0]
             if key not in self.flights:
@@ -393,7 +343,7 @@ class Board:
     ) -> None:
         """Give every waiter what he agrees with; the others look again under their own keys."""
         if names is None:
-            names = self._known(flight.load.base, names_at(flight.key))
+            names = self.urls.known(flight.load.base, names_at(flight.key))
         made, _ = flight.load.seen_by(names)
         first = True
         for waiter in flight.dismiss():
@@ -532,11 +482,6 @@ class Board:
             error = self.impatient(flight.load, "the cache is closing")
             for waiter in list(flight.waiters):
                 waiter.resolve(Result(How.FAILED, value=error))
-
-
-def _fewer(note: Entry | None) -> tuple[tuple[str, ...], ...]:
-    """The sets of inputs under which answers may still lie when a note gives way to another."""
-    return () if note is None or not note.names else (note.names, *note.fewer)[:MOST_FEWER]
 
 
 def _tell(joiner: "Future[None]") -> None:

@@ -146,7 +146,7 @@ class Engine(Board):
         if waiter.parent is not None:
             return None
         if times.soft_timeout is not None:
-            _, entry, _ = self.find(waiter.load)
+            _, entry, _ = self.urls.find(waiter.load)
             if covers(entry, self.clock() + times.soft_timeout):
                 return min(times.soft_timeout, times.wait_timeout)
         return times.wait_timeout

@@ -212,7 +212,7 @@ def _loads_of(site: Site, job: Job) -> list[Load]:
 
 
 def _passes(site: Site, load: Load | None) -> str:
-    entry = None if load is None else site.engine.find(load)[1]
+    entry = None if load is None else site.engine.urls.find(load)[1]
     return f"not stored: {entry.passing}" if entry is not None and entry.passing else ""
 
 

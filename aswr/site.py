@@ -144,7 +144,7 @@ class Site:
 
         Raises `ValueError`, with the cure, where no cached view answers GET there.
         """
-        return self.engine.find(self.load_of(path))[0].key
+        return self.engine.urls.find(self.load_of(path))[0].key
 
     def load_of(self, path: str, compute_func: Callable[..., Any] | None = None) -> Load:
         """The load of a plain request for ``path``; raises as `plain_key`."""
@@ -178,7 +178,7 @@ class Site:
         assert isinstance(plain.base, ViewKey)
         _, view, function = self._resolve(path)
         rules, loads = self.plan_of(view).rules, []
-        here = self.engine.find(plain)[0].key
+        here = self.engine.urls.find(plain)[0].key
         for key in self.store.variants(bare):
             url = base_of(key)
             assert isinstance(url, ViewKey)

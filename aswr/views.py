@@ -253,7 +253,7 @@ class CachedView:
             where = VariantKey(key, learned, values)
             entry = engine.store.peek(where)
             if entry is None and note.fewer:
-                entry = engine.under_fewer(note, lambda names: _variant(key, names, inputs))
+                entry = engine.urls.under_fewer(note, lambda names: _variant(key, names, inputs))
         now, decision = engine.judge(where, entry)
         if entry is not None and decision.verdict is Verdict.PASS:
             return Pass(entry.passing, names=learned)

@@ -18,7 +18,6 @@ from aiocache.base import BaseCache
 
 from aswr import failures as failures_module
 from aswr import store as store_module
-from aswr.board import MOST_NAMES
 from aswr.codec import Entry
 from aswr.engine import Engine
 from aswr.errors import LoadCycle, LoadError, LoadTimeout, WaitTimeout
@@ -27,6 +26,7 @@ from aswr.keys import ViewKey
 from aswr.policy import RETRY_FIRST, Times, Verdict, decide
 from aswr.runtime import Runtime
 from aswr.store import Store
+from aswr.urls import MOST_NAMES
 
 from .conftest import Brings
 
@@ -219,7 +219,7 @@ class Bench:
 
     def sees(self, caller: "Source | Caller") -> Any:
         """What this caller's request gets without waiting; who must pass, why."""
-        load, entry, why = self.engine.find(caller.load)
+        load, entry, why = self.engine.urls.find(caller.load)
         if entry is not None and decide(entry, self.clock()).verdict is Verdict.PASS:
             why = why or entry.passing
         return why or self._served(load.key, entry)
@@ -1799,7 +1799,7 @@ def test_a_stale_variant_is_loaded_once(bench: Bench, page: Page) -> None:
     german = page.of(lang="de")
     learn(bench, german, "lang", value="old")
     bench.clock.now += 7
-    found, _, _ = bench.engine.find(german.load)
+    found, _, _ = bench.engine.urls.find(german.load)
     together([lambda load=load: bench.engine.start(load) for load in [found, german.load] * 10])  # type: ignore[misc]
     waiter = bench.ask(german)
     german.next().give("new")
@@ -1863,7 +1863,7 @@ def test_a_failed_load_that_reads_more_drops_no_good_entry(
     assert bench.store.peek(caller.key(*known)) is entry
     assert bench.sees(caller) == "page"
     assert bench.sees(other) == (None if known else "page")
-    where = bench.engine.find(caller.load)[0].key
+    where = bench.engine.urls.find(caller.load)[0].key
     assert bench.retry_at(where) is not None, "it is not tried again at once"
     bench.clock.now += 4
     assert bench.sees(caller) == "page", "stale_if_error holds"

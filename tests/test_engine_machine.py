@@ -590,7 +590,7 @@ class VariantsMachine(RuleBasedStateMachine):
     def sees(self, process: int, brings: dict[str, str]) -> Any:
         """What a request gets without waiting."""
         engine = self.engines[process]
-        load, entry, why = engine.find(self.load_of(brings))
+        load, entry, why = engine.urls.find(self.load_of(brings))
         if why or entry is None:
             return None
         decision = decide(entry, self.now, engine.failures.retry_at(load.key))
@@ -630,7 +630,7 @@ class VariantsMachine(RuleBasedStateMachine):
     @rule(data=st.data(), brings=visitors, tick=st.booleans())
     def refresh(self, data: st.DataObject, brings: dict[str, str], tick: bool) -> None:
         engine = self.one_of(data, self.engines)
-        load, _, why = engine.find(self.load_of(brings))
+        load, _, why = engine.urls.find(self.load_of(brings))
         if tick:
             self.runtime.post(engine.tick, load)
         elif not why:
@@ -762,7 +762,7 @@ class VariantsMachine(RuleBasedStateMachine):
         assert sorted(map(id, flying)) == sorted(id(making.flight) for making in self.making)
         for process, engine in enumerate(self.engines):
             assert all(flight.key == key for key, flight in engine.flights.items())
-            keys = [engine.find(flight.load)[0].key for flight in engine.flights.values()]
+            keys = [engine.urls.find(flight.load)[0].key for flight in engine.flights.values()]
             if not keys:
                 self.forgetful[process] = False
             assert self.forgetful[process] or len(set(keys)) == len(keys)

@@ -24,7 +24,8 @@ LAYERS = """
     runtime  ticker  store
     recorded  notes
     flight  recorder
-    board  bodies
+    urls  bodies
+    board
     render
     engine  calls
     site
