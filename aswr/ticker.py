@@ -50,4 +50,7 @@ class Ticker:
 
     def stop(self) -> None:
         """No more ticks."""
+        # Shutting down waits for the loop's next turn: a tick that was due meanwhile would be
+        # cancelled before it begins, and APScheduler logs that as an error.
+        self._scheduler.pause()
         self._context.run(self._scheduler.shutdown, False)

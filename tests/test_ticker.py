@@ -66,3 +66,19 @@ def test_a_job_does_not_inherit_the_context_it_was_added_in():
         ticker.stop()
 
     run(main)
+
+
+def test_a_tick_that_is_due_while_it_stops_is_no_error(caplog):
+    """Between being told to stop and stopping nothing begins that would be cut off."""
+
+    async def main():
+        ticker, ticks = Ticker(), []
+        await asyncio.sleep(0)  # the scheduler has looked for jobs, and found none
+        asyncio.get_running_loop().call_soon(ticker.stop)
+        ticker.add("a", 100, lambda: ticks.append(1))  # looked at in the same turn, after that
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert ticks == []
+
+    run(main)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
