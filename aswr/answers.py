@@ -49,7 +49,7 @@ def respond(
     code, fields, body = answer.status, list(answer.headers), answer.body
     if code == 200 and public and not part:
         environ = context.request.environ
-        if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
+        if _asks_if_changed(environ):
             code, fields, body = _conditional(environ, answer, since)
         if code == 200 and "HTTP_RANGE" in environ and environ["REQUEST_METHOD"] == "GET":
             code, fields, body = _ranged(environ, answer)
@@ -74,11 +74,8 @@ def _conditional(
 ) -> tuple[int, Fields, bytes]:
     fields = list(answer.headers)
     etag, last_modified = _validators(fields)
-    if not last_modified:  # RFC 9111 §4.3.2: by Date, else by when it was received
-        dates = http.lines(fields, "date")
-        last_modified = dates[0] if dates else http.format_date(since)
     if conditions.not_modified(
-        etag, last_modified, environ.get("HTTP_IF_NONE_MATCH"),
+        etag, last_modified or _dated(fields, since), environ.get("HTTP_IF_NONE_MATCH"),
         environ.get("HTTP_IF_MODIFIED_SINCE"),
     ):  # fmt: skip
         return 304, conditions.fields_of_304(fields), b""
@@ -161,9 +158,13 @@ def _process(previous: Any, response: Response) -> Response:
 def _weigh(response: Response) -> None:
     """What an in-app answer's tag and the request's conditions say of what the hooks left of it."""
     answer: Answer = getattr(response, _ANSWER)
-    etag, last_modified = _validators(list(response.headers))
-    ours = "ETag" in answer.ours and ("ETag", etag) in answer.headers
+    environ = _cv_request.get().request.environ
     changed = not _holds(response, answer.body)
+    if not changed and not _asks_if_changed(environ):
+        return
+    fields = list(response.headers)
+    etag, last_modified = _validators(fields)
+    ours = "ETag" in answer.ours and ("ETag", etag) in answer.headers
     if changed and ours:
         del response.headers["ETag"]
         if not response.is_sequence or response.direct_passthrough:
@@ -171,12 +172,11 @@ def _weigh(response: Response) -> None:
         etag = conditions.weak(conditions.strong_etag(response.get_data()))
         response.headers["ETag"] = etag
         setattr(response, _OURS, [("ETag", etag)])
-    environ = _cv_request.get().request.environ
     if_none_match = environ.get("HTTP_IF_NONE_MATCH")
     if_modified_since = None if changed else environ.get("HTTP_IF_MODIFIED_SINCE")
     if (if_none_match or if_modified_since) is None or (changed and not ours):
         return
-    since = last_modified or _dated(response, getattr(response, _SINCE))
+    since = last_modified or _dated(fields, getattr(response, _SINCE))
     if conditions.not_modified(etag, since, if_none_match, if_modified_since):
         fields = conditions.fields_of_304(list(response.headers))
         response.status_code = 304
@@ -192,6 +192,11 @@ def _holds(response: Response, body: bytes) -> bool:
     return response.is_sequence and response.get_data() == body
 
 
-def _dated(response: Response, since: float) -> str:
+def _asks_if_changed(environ: dict[str, Any]) -> bool:
+    return "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ
+
+
+def _dated(fields: Fields, since: float) -> str:
     """RFC 9111 §4.3.2: Date stands in for Last-Modified, else when the answer was received."""
-    return response.headers.get("Date") or http.format_date(since)
+    dates = http.lines(fields, "date")
+    return dates[0] if dates else http.format_date(since)

@@ -40,14 +40,13 @@ class Notes:
         for name in names:
             if name.removeprefix("g.") in PERSONS:
                 continue  # the cookie that he is made of tells
+            # Apart from the log, which is told of so many things only.
             never = kind(name) is Kind.NEVER
             if never and name not in self._never and len(self._never) < MOST_PLACES:
-                self._never[name] = self.cause(name, kind(name))
-            if not self.first(name):
-                continue
-            cause = self.cause(name, kind(name))
-            extra = {"aswr_view": self._name, "aswr_input": name}
-            log.warning("%s", cause, extra=extra)
+                self._never[name] = self.cause(name, Kind.NEVER)
+            if self.first(name):
+                extra = {"aswr_view": self._name, "aswr_input": name}
+                log.warning("%s", self.cause(name, kind(name)), extra=extra)
 
     def cause(self, name: str, kind: Kind) -> str:
         """Why an input keeps requests from sharing an answer, where it is read, and the cures."""
@@ -76,7 +75,8 @@ class Notes:
             f"aswr does not cache {self._name} for requests with {name}: it reads it at {place}, "
             "and it is one caller's own; requests without it share an answer. If the answer does "
             f"not depend on it, write ignore=[{_spec(name)!r}]; if few values of it matter, name "
-            f"it in vary= or let key= stand for them; for an answer per person there is scope="
+            "it in vary= or let key= stand for them; for an answer per person there is scope=; or "
+            "take the decorator off"
         )
 
     def never(self, detail: str) -> str:

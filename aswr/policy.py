@@ -182,7 +182,7 @@ class Times:
 
         ``draw`` in [0, 1) is the random share of ``jitter`` to take off. Where the answer says how
         long it lives and not for how long it may be stale, the margin lies within its lifetime and
-        shrinks in proportion: nothing is served past an ``s-maxage`` that grants no more.
+        shrinks in proportion: while loads succeed, nothing is served past such an ``s-maxage``.
         """
         total = self.timeout if said.total is None else max(0.0, said.total - said.age)
         if total is None:

@@ -187,14 +187,13 @@ class Site:
                 continue
             if query is not None and url.query != plain.base.query:
                 continue
-            variant = isinstance(key, VariantKey)
             entry = self.store.glance(key)
             if entry is None or entry.names or entry.passing:
                 continue
             names, values = (key.names, key.values) if isinstance(key, VariantKey) else ((), ())
             if (inputs := self._nobody(names, values, rules)) is not None:
                 load = view.load_url(self, url, function, compute_func, inputs)
-                loads.append(load if not variant else replace(load, key=key))
+                loads.append(replace(load, key=key))
         return loads
 
     def purge_names(self, path: str) -> tuple[str, str | None]:

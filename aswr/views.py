@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replaced
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Response
 from flask.ctx import RequestContext
@@ -65,8 +65,7 @@ class Pending:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One request for the view: its key, what it brings besides, how the view is called."""
 
     site: Site
