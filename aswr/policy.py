@@ -59,19 +59,19 @@ class Decision:
     wait: bool
 
 
-_FRESH = Decision(Verdict.FRESH, serve=True, load=False, wait=False)
+FRESH = Decision(Verdict.FRESH, serve=True, load=False, wait=False)
 _STALE = Decision(Verdict.STALE, serve=True, load=True, wait=False)
 _HELD = Decision(Verdict.STALE, serve=True, load=False, wait=False)
 _MISS = Decision(Verdict.MISS, serve=False, load=True, wait=True)
-_PASS = Decision(Verdict.PASS, serve=False, load=False, wait=False)
+PASS = Decision(Verdict.PASS, serve=False, load=False, wait=False)
 
 TABLE: Mapping[tuple[Window, Trouble], Decision] = {
     (Window.NONE, Trouble.NONE): _MISS,
     (Window.NONE, Trouble.HELD): _MISS,
     (Window.NONE, Trouble.DUE): _MISS,
-    (Window.FRESH, Trouble.NONE): _FRESH,
-    (Window.FRESH, Trouble.HELD): _FRESH,
-    (Window.FRESH, Trouble.DUE): _FRESH,
+    (Window.FRESH, Trouble.NONE): FRESH,
+    (Window.FRESH, Trouble.HELD): FRESH,
+    (Window.FRESH, Trouble.DUE): FRESH,
     (Window.MARGIN, Trouble.NONE): _STALE,
     (Window.MARGIN, Trouble.HELD): _HELD,
     (Window.MARGIN, Trouble.DUE): _STALE,
@@ -81,9 +81,9 @@ TABLE: Mapping[tuple[Window, Trouble], Decision] = {
     (Window.GONE, Trouble.NONE): _MISS,
     (Window.GONE, Trouble.HELD): _MISS,
     (Window.GONE, Trouble.DUE): _MISS,
-    (Window.PASSING, Trouble.NONE): _PASS,
-    (Window.PASSING, Trouble.HELD): _PASS,
-    (Window.PASSING, Trouble.DUE): _PASS,
+    (Window.PASSING, Trouble.NONE): PASS,
+    (Window.PASSING, Trouble.HELD): PASS,
+    (Window.PASSING, Trouble.DUE): PASS,
 }
 
 
@@ -220,6 +220,8 @@ def decide(entry: Dated | None, now: float, retry_at: float | None = None) -> De
 
     ``retry_at`` is when the next try is due after a failed load, ``None`` after a good one.
     """
+    if entry is not None and now < entry.fresh_until and not entry.passing:
+        return FRESH  # as in the table; most are
     if retry_at is None:
         trouble = Trouble.NONE
     else:

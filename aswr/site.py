@@ -57,6 +57,8 @@ class Decorated(Protocol):
 
     def extra(self, scope: Any = None) -> Hashable: ...
 
+    def shown(self, path: str, query: str) -> str: ...
+
 
 class Site:
     """The cache of one app."""
@@ -82,9 +84,9 @@ class Site:
         )
         self.engine = Engine(
             app.name, self.store, runtime, clock=clock, random=random.random,
-            max_waiters=config["ASWR_MAX_WAITERS"],
+            max_waiters=config["ASWR_MAX_WAITERS"], max_loads=config["ASWR_MAX_LOADS"],
         )  # fmt: skip
-        self._plans: weakref.WeakKeyDictionary[Any, Plan] = weakref.WeakKeyDictionary()
+        self._plans: dict[str, Plan] = {}  # by name: a view may hold its app
         self.sharing = Sharing()
 
     @property
@@ -129,9 +131,10 @@ class Site:
 
     def plan_of(self, decorated: Any) -> Plan:
         """The options of a decorated function as they hold here."""
-        found = self._plans.get(decorated)
+        found = self._plans.get(decorated.name)
         if found is None:
-            found = self._plans[decorated] = plan(decorated.timeout, decorated.given, self.config)
+            found = plan(decorated.timeout, decorated.given, self.config)
+            self._plans[decorated.name] = found
         return found
 
     @property

@@ -6,7 +6,6 @@ response. What waits or loads is the engine's; what is rendered is the render's.
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -19,23 +18,34 @@ from flask.views import View
 from werkzeug.datastructures import Headers
 
 from . import http
-from .answers import keep_from_others, respond, unsatisfied
+from .answers import keep_from_others, mark, respond, unsatisfied
 from .calls import changed, compute_body, instance_maker, is_async, routed
 from .checks import Tags
-from .codec import Answer, Entry
-from .emission import Emission
+from .codec import Answer
 from .errors import UnkeyedInput
 from .flight import How, Load, Result, current_flight
-from .freshness import Asks, asks, said
-from .inputs import Inputs, Rules, vary_fields
-from .keys import Unkeyable, VariantKey, ViewKey, canonical
+from .freshness import Asks, asks
+from .inputs import Inputs, vary_fields
+from .keys import Unkeyable, ViewKey, canonical
 from .loading import ViewLoad
+from .lookup import (
+    AWAITED,
+    Awaited,
+    Found,
+    Missed,
+    failed,
+    hit,
+    loaded,
+    look,
+    missed,
+    stand_in,
+)
 from .notes import Notes
 from .options import Plan
 from .passing import Passing
-from .policy import Decision, Verdict, heed
 from .recorder import differs_from_cookie, inputs_of, recorder_of
 from .render import Target, tell_monitors
+from .replies import Given
 from .site import MARK, Site, find_view, query_of
 
 
@@ -55,14 +65,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A miss: the load to wait for, and the reason in RFC 9211's words.
-
-    ``force``: the request does not take what is stored.
-    """
+    """A miss: the load to wait for, and why."""
 
     load: Load
-    fwd: str
-    force: bool = False
+    missed: Missed
 
 
 class Asked(NamedTuple):
@@ -136,8 +142,9 @@ class CachedView:
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
             twin = f"await asyncio.to_thread({self.name.rpartition('.')[2]}, ...)"
-            engine = self._site(context).engine
-            result = engine.fetch(step.load, twin, force=step.force)
+            engine, force = self._site(context).engine, step.missed.force
+            awaited = _awaited(context, step.load)
+            result = awaited.result if awaited else engine.fetch(step.load, twin, force=force)
             step = self._finish(context, step, result)
         if type(step) is Pass:
             value = self._passing(context, step, args, kwargs).run()
@@ -151,7 +158,9 @@ class CachedView:
             return await Passing(self.name, None, False, self._body, args, kwargs).arun()
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
-            result = await self._site(context).engine.afetch(step.load, force=step.force)
+            engine, force = self._site(context).engine, step.missed.force
+            awaited = _awaited(context, step.load)
+            result = awaited.result if awaited else await engine.afetch(step.load, force=force)
             step = self._finish(context, step, result)
         if type(step) is Pass:
             value = await self._passing(context, step, args, kwargs).arun()
@@ -192,17 +201,19 @@ class CachedView:
         cls = type(args[0]) if args and isinstance(args[0], View) else None
         call: Any = ()
         given = args if cls is None else args[1:]
-        if not routed(request.view_args, given, kwargs) or changed(context, kwargs):
+        if (given or kwargs or request.view_args) and not _as_routed(context, given, kwargs):
             try:
                 call = (canonical(given), canonical(kwargs))
             except Unkeyable:
                 return None
         scope = None if self._scope is None else self._scope()
         # In a render of another view this is a read.
-        query = b"" if plan.rules.query in ("read", ()) else request.query_string
+        query = ""
+        if plan.rules.query not in ("read", ()) and (sent := request.query_string):
+            query = query_of(plan.rules, sent)
         key = ViewKey(
             self.key_name(cls), request.root_path, request.path,
-            query_of(plan.rules, query), request.host if site.by_host else "",
+            query, request.host if site.by_host else "",
             call, self.extra(scope),
         )  # fmt: skip
         wants = None
@@ -236,61 +247,35 @@ class CachedView:
         return tuple(parts)
 
     def _decide(self, asked: Asked) -> Response | Pending | Pass:
-        engine, key, rules = asked.site.engine, asked.key, asked.plan.rules
-        entry, inputs = engine.store.peek(key), None
-        where: Hashable = key
-        learned: tuple[str, ...] = ()
-        if entry is not None and entry.names:
-            note, learned = entry, entry.names
-            inputs = inputs_of(asked.context, rules)
-            inputs.scoped = asked.scoped
-            values, why = inputs.under(learned)
-            self._note_reads(learned)
-            if why:
-                self._notes.passes(inputs.carried(learned), rules.kind)
-                return Pass(why, names=learned)
-            where = VariantKey(key, learned, values)
-            entry = engine.store.peek(where)
-            if entry is None and note.fewer:
-                entry = engine.urls.under_fewer(note, lambda names: _variant(key, names, inputs))
-        now, decision = engine.judge(where, entry)
-        if entry is not None and decision.verdict is Verdict.PASS:
-            return Pass(entry.passing, names=learned)
-        if asked.wants is not None:
-            decision = heed(decision, entry, now, asked.wants)
-        if rules.vary == "response" and not _may_share(asked.context, rules, entry, decision):
-            return Pass("sends credentials", names=learned)
-        if entry is not None and decision.serve:
-            if decision.load and engine.wants(where):
-                engine.start(self._load(asked, inputs, where))
-            return self._hit(asked.context, entry, now, decision.load and not engine.closed)
-        return self._miss(asked, where, entry, inputs)
+        engine, rules = asked.site.engine, asked.plan.rules
+        found = look(engine, rules, asked.key, asked.wants, _inputs_of, asked)
+        if found.names:
+            self._note_reads(found.names)
+        if found.why:
+            if found.inputs is not None:
+                self._notes.passes(found.inputs.carried(found.names), rules.kind)
+            return Pass(found.why, names=found.names)
+        entry, decision = found.entry, found.decision
+        if entry is None or not decision.serve:
+            return self._miss(asked, found)
+        if decision.load and engine.wants(found.key):
+            engine.start(self._load(asked, found))
+        loads = decision.load and not engine.closed
+        given = hit(engine, entry, found.now, revalidating=loads, **self._more(asked.context))
+        return self._respond(asked.context, given, found.now, asked.plan)
 
-    def _miss(
-        self,
-        asked: Asked,
-        where: Hashable,
-        entry: Entry | None,
-        inputs: Inputs | None,
-    ) -> Response | Pending | Pass:
+    def _miss(self, asked: Asked, found: Found) -> Response | Pending | Pass:
         engine, wants = asked.site.engine, asked.wants
-        learned = where.names if isinstance(where, VariantKey) else ()
         if wants is not None and wants.only_if_cached:
             return unsatisfied(asked.context)
         if wants is not None and wants.no_store:
-            return Pass("no-store", fwd="request", names=learned)
+            return Pass("no-store", fwd="request", names=found.names)
         if passing := asked.site.sharing.passes(asked.key.view, engine.clock()):
-            return Pass(passing, names=learned)
+            return Pass(passing, names=found.names)
         engine.misses += 1
         if engine.closed:
             return Pass("closed")
-        if entry is None or entry.passing:
-            fwd = "vary-miss" if learned and engine.store.keys_of(asked.key)[1:] else "uri-miss"
-            force = False
-        else:
-            force = engine.clock() < entry.fresh_until  # it is the request that will not have it
-            fwd = "request" if force else "stale"
-        return Pending(self._load(asked, inputs, where), fwd, force)
+        return Pending(self._load(asked, found), missed(engine, asked.key, found))
 
     def _note_reads(self, names: tuple[str, ...]) -> None:
         """In a render of another view, what this one's answer depends on is read by that one."""
@@ -306,7 +291,7 @@ class CachedView:
 
     # Loading.
 
-    def _load(self, asked: Asked, inputs: Inputs | None, where: Hashable) -> Load:
+    def _load(self, asked: Asked, found: Found) -> Load:
         site, context, args = asked.site, asked.context, asked.args
         function = context.app.view_functions.get(context.request.endpoint or "")
         target = self._whole(self._target(asked.plan, None), function)
@@ -315,11 +300,8 @@ class CachedView:
             args = args[1:]
         if target.whole is None and (asked.key.args or context.request.url_rule is None):
             target = replaced(target, args=(args, asked.kwargs))
-        if inputs is None:
-            inputs = inputs_of(context, asked.plan.rules)
-            inputs.scoped = asked.scoped
-        kept = inputs.snapshot()
-        return ViewLoad(context.app, site, asked.key, target, kept, asked.scoped).load(where)
+        kept = (found.inputs or _inputs_of(asked)).snapshot()
+        return ViewLoad(context.app, site, asked.key, target, kept, asked.scoped).load(found.key)
 
     def load_url(
         self,
@@ -372,7 +354,8 @@ class CachedView:
             return Pass(result.detail, names=names)
         if result.how is How.FAILED:
             return self._failed(context, pending, result, now)
-        return self._loaded(context, pending, result, now)
+        given = loaded(engine, result, now, pending.missed, **self._more(context))
+        return self._respond(context, given, now)
 
     def _older(
         self, context: RequestContext, pending: Pending, now: float, detail: str
@@ -382,9 +365,8 @@ class CachedView:
         entry = engine.fallback(pending.load)
         if entry is None or not isinstance(entry.value, Answer):
             return None
-        engine.hits += 1
-        engine.stale_hits += 1
-        return self._stored(context, entry, now, detail)
+        given = stand_in(engine, entry, now, detail, **self._more(context))
+        return self._respond(context, given, now)
 
     def _failed(
         self, context: RequestContext, pending: Pending, result: Result, now: float
@@ -395,59 +377,27 @@ class CachedView:
             return older
         if isinstance(result.value, BaseException):
             raise result.value
-        answer = result.value
-        status = answer.status
-        return self._respond(context, answer, None, now, fwd=pending.fwd, fwd_status=status)
+        given = failed(result.value, pending.missed, **self._more(context))
+        return self._respond(context, given, now)
 
-    def _loaded(
-        self, context: RequestContext, pending: Pending, result: Result, now: float
-    ) -> Response:
-        if result.how is How.HIT and result.entry is not None:
-            return self._hit(context, result.entry, now, True)
-        stored = result.how in (How.STORED, How.COLLAPSED)
-        entry = result.entry if stored else None
-        return self._respond(
-            context, result.value, entry, now,
-            fwd=pending.fwd, fwd_status=result.status or False,
-            stored=result.how is How.STORED, collapsed=result.how is How.COLLAPSED,
-            detail=result.detail,
-        )  # fmt: skip
+    def _more(self, context: RequestContext) -> dict[str, str]:
+        """What ``Cache-Status`` says besides, in debug mode: which key it is."""
+        if not context.app.debug:
+            return {}
+        query = dict.get(context.request.environ, "QUERY_STRING", "")  # not a read
+        return {"key": self.shown(context.request.path, query)}
 
-    def _hit(
-        self, context: RequestContext, entry: Entry, now: float, revalidating: bool
-    ) -> Response:
-        engine = self._site(context).engine
-        engine.hits += 1
-        detail = ""
-        if now >= entry.fresh_until:
-            engine.stale_hits += 1
-            detail = "revalidating" if revalidating else "held-back"
-        return self._stored(context, entry, now, detail)
-
-    def _stored(self, context: RequestContext, entry: Entry, now: float, detail: str) -> Response:
-        ttl = math.floor(entry.fresh_until - now)
-        return self._respond(context, entry.value, entry, now, hit=True, ttl=ttl, detail=detail)
+    def shown(self, path: str, query: str) -> str:
+        """A URL of this view as ``Cache-Status`` shows it (RFC 9211 §2.7)."""
+        return f"{self.name} {path}?{query}" if query else f"{self.name} {path}"
 
     def _respond(
-        self,
-        context: RequestContext,
-        answer: Answer,
-        entry: Entry | None,
-        now: float,
-        **status: str | int | bool,
+        self, context: RequestContext, given: Given, now: float, plan: Plan | None = None
     ) -> Response:
-        if context.app.debug:
-            query = dict.get(context.request.environ, "QUERY_STRING", "")  # not a read
-            path = context.request.path
-            status["key"] = f"{self.name} {path}?{query}" if query else f"{self.name} {path}"
-        public = self._site(context).plan_of(self).public
+        plan = plan or self._site(context).plan_of(self)
         served = context.app.view_functions.get(context.request.endpoint or "")
         part = served is not self.wrapper and find_view(served) is not self
-        return respond(
-            context, answer, http.cache_status(**status), now,
-            since=now if entry is None else entry.stored, kept=entry is not None, public=public,
-            part=part,
-        )  # fmt: skip
+        return respond(context, given, now, public=plan.public, part=part)
 
     # Passing.
 
@@ -476,7 +426,7 @@ class CachedView:
         if step.fwd != "method":  # but nobody this answer
             keep_from_others(response)
         status = http.cache_status(fwd=step.fwd, detail=step.detail)
-        response.headers.add("Cache-Status", status)
+        mark(context, response, status)
         return response
 
     @property
@@ -484,21 +434,18 @@ class CachedView:
         return self.view if self._compute is None else compute_body(self._compute)
 
 
-def _variant(key: ViewKey, names: tuple[str, ...], inputs: Inputs) -> tuple[Hashable, str]:
-    values, why = inputs.under(names)
-    return VariantKey(key, names, values), why
+def _as_routed(context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Is the view called with what is in the path? Then the path stands for it."""
+    return routed(context.request.view_args, args, kwargs) and not changed(context, kwargs)
 
 
-def _may_share(
-    context: RequestContext, rules: Rules, entry: Entry | None, decision: Decision
-) -> bool:
-    """May a request with credentials be given a stored answer (RFC 9111 §3.5)?
+def _inputs_of(asked: Asked) -> Inputs:
+    inputs = inputs_of(asked.context, asked.plan.rules)
+    inputs.scoped = asked.scoped
+    return inputs
 
-    Also with cookies: what a proxy-like view passes on may depend on them and not say so.
-    """
-    environ = context.request.environ
-    if not any(map(rules.is_credential, environ)):
-        return True
-    if entry is None or not decision.serve:
-        return False
-    return said(entry.value.status, Emission.own(entry.value), entry.stored).credentials
+
+def _awaited(context: RequestContext, load: Load) -> Awaited | None:
+    """What the ASGI door has waited for already, on behalf of this request."""
+    awaited: Awaited | None = dict.pop(context.request.environ, AWAITED, None)  # not a read
+    return awaited if awaited is not None and awaited.url == load.base else None

@@ -70,7 +70,8 @@ def environ(path: str) -> dict[str, Any]:
 def answer(path: str) -> bytes:
     response = app.wsgi_app(environ(path), lambda *arguments: lambda data: None)
     body = b"".join(response)
-    response.close()  # type: ignore[attr-defined]
+    if hasattr(response, "close"):  # not where a door answers
+        response.close()
     return body
 
 

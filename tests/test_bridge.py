@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from flask import Flask, Response, request
 
-from aswr.asgi import MEMORY_BODY, AsgiApp, _Seats
+from aswr.bridge import MEMORY_BODY, Bridge, _Seats
 from aswr.environ import MAX_REPEATS, build_environ
 from aswr.executor import DaemonExecutor
 
@@ -29,12 +29,12 @@ async def reached(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, LIMIT)
 
 
-def asgi(wsgi: Callable[..., Iterable[bytes]], threads: int = 4, **hooks: Any) -> AsgiApp:
+def asgi(wsgi: Callable[..., Iterable[bytes]], threads: int = 4, **hooks: Any) -> Bridge:
     def factory() -> DaemonExecutor:
         return DaemonExecutor(1, "test-asgi")
 
     hooks = {"startup": lambda: None, "shutdown": lambda: None, **hooks}
-    return AsgiApp(wsgi, threads=threads, executor_factory=factory, **hooks)
+    return Bridge(wsgi, threads=threads, executor_factory=factory, **hooks)
 
 
 def scope(path: str = "/", **fields: Any) -> dict[str, Any]:
@@ -80,11 +80,11 @@ class Client:
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.gone.set()  # as servers do: nothing more can be received
 
-    async def ask(self, app: AsgiApp) -> "Client":
+    async def ask(self, app: Bridge) -> "Client":
         await app(self.scope, self.receive, self.send)
         return self
 
-    def start(self, app: AsgiApp) -> "asyncio.Task[Client]":
+    def start(self, app: Bridge) -> "asyncio.Task[Client]":
         return asyncio.create_task(self.ask(app))
 
     @property
@@ -296,7 +296,7 @@ def test_one_loop_after_another() -> None:
         assert run(body_of(entry)) == b"x"
 
 
-async def body_of(entry: AsgiApp) -> bytes:
+async def body_of(entry: Bridge) -> bytes:
     return (await Client().ask(entry)).body
 
 
@@ -694,7 +694,7 @@ def test_the_loop_ends_under_an_async_view(caplog: pytest.LogCaptureFixture) -> 
 class Server:
     """The server's side of the lifespan protocol."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: Bridge) -> None:
         self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.sent: list[Any] = []
         self._said: asyncio.Queue[Any] = asyncio.Queue()
@@ -893,7 +893,7 @@ def test_disk_is_not_the_loops_business() -> None:
             return super().submit(fn, *args, **kwargs)
 
     async def test() -> None:
-        entry = AsgiApp(
+        entry = Bridge(
             echo,
             threads=1,
             executor_factory=lambda: Recording(1),

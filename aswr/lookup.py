@@ -1,0 +1,162 @@
+"""Where the answer to a request lies, and what may be done with it now: one look for all ways in.
+
+Any thread; dictionary reads, no I/O, no waiting. Knows the engine, the inputs and the policy; must
+not know Flask, so that the doors can ask before Flask exists for a request.
+"""
+
+import math
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from . import http
+from .codec import Answer, Entry
+from .emission import Emission
+from .engine import Engine
+from .flight import How, Result
+from .freshness import Asks, said
+from .inputs import Inputs, Rules
+from .keys import VariantKey, ViewKey
+from .policy import PASS, Decision, Verdict, heed
+from .replies import Given
+
+T = TypeVar("T")
+
+AWAITED = "aswr.awaited"  # in the environ of a request that a door passes on to Flask
+_LONGEST = 10**15  # RFC 8941 §3.3.1: an integer has 15 digits at most
+
+
+class Found(NamedTuple):
+    """What lies where a request's answer would.
+
+    ``why`` says why the request passes, "" where it need not; then nothing else counts but
+    ``names``, the inputs that the URL is known to read.
+    """
+
+    key: Hashable
+    entry: Entry | None
+    now: float
+    decision: Decision
+    names: tuple[str, ...] = ()
+    inputs: Inputs | None = None
+    why: str = ""
+
+
+def look(
+    engine: Engine, rules: Rules, url: ViewKey, wants: Asks | None,
+    inputs_of: Callable[[T], Inputs], request: T,
+) -> Found:  # fmt: skip
+    """What is stored for a request: one look-up where its URL reads nothing, else two.
+
+    ``wants`` is what its directives say, where the view obeys them; ``inputs_of(request)`` is
+    called where something must be known of it beyond its URL.
+    """
+    entry, inputs = engine.store.peek(url), None
+    key: Hashable = url
+    names: tuple[str, ...] = ()
+    if entry is not None and entry.names:
+        note, names, inputs = entry, entry.names, inputs_of(request)
+        values, why = inputs.under(names)
+        if why:
+            return Found(url, None, 0.0, PASS, names, inputs, why)
+        key = VariantKey(url, names, values)
+        entry = engine.store.peek(key)
+        if entry is None and note.fewer:
+            entry = engine.urls.under_fewer(note, partial(_variant, url, inputs))
+    now, decision = engine.judge(key, entry)
+    if entry is not None and decision.verdict is Verdict.PASS:
+        return Found(key, None, now, decision, names, inputs, entry.passing)
+    if wants is not None:
+        decision = heed(decision, entry, now, wants)
+    if rules.vary == "response":
+        inputs = inputs or inputs_of(request)
+        if not _may_share(inputs, entry, decision):
+            return Found(key, None, now, decision, names, inputs, "sends credentials")
+    return Found(key, entry, now, decision, names, inputs)
+
+
+def _variant(url: ViewKey, inputs: Inputs, names: tuple[str, ...]) -> tuple[Hashable, str]:
+    values, why = inputs.under(names)
+    return VariantKey(url, names, values), why
+
+
+def _may_share(inputs: Inputs, entry: Entry | None, decision: Decision) -> bool:
+    """May a request with credentials be given a stored answer (RFC 9111 §3.5)?
+
+    Also with cookies: what a proxy-like view passes on may depend on them and not say so.
+    """
+    if not any(map(inputs.rules.is_credential, inputs.environ)):
+        return True
+    if entry is None or not decision.serve:
+        return False
+    return said(entry.value.status, Emission.own(entry.value), entry.stored).credentials
+
+
+class Awaited(NamedTuple):
+    """What a door has waited for and cannot give: its request goes on to Flask with it."""
+
+    url: Hashable
+    result: Result | None
+
+
+class Missed(NamedTuple):
+    """Why a request was not answered from the cache, in RFC 9211's words.
+
+    ``force``: it is the request that does not take what is stored.
+    """
+
+    fwd: str
+    force: bool = False
+
+
+def missed(engine: Engine, url: ViewKey, found: Found) -> Missed:
+    """Why nothing that was found will do."""
+    entry = found.entry
+    if entry is None or entry.passing:
+        others = found.names and engine.store.keys_of(url)[1:]
+        return Missed("vary-miss" if others else "uri-miss")
+    force = engine.clock() < entry.fresh_until
+    return Missed("request" if force else "stale", force)
+
+
+def hit(engine: Engine, entry: Entry, now: float, *, revalidating: bool, **more: str) -> Given:
+    """What is given from the cache, and counted as a hit."""
+    engine.hits += 1
+    rest = entry.fresh_until - now
+    if 0 < rest < _LONGEST and not more:
+        return Given(entry.value, entry, f"aswr; hit; ttl={int(rest)}")
+    detail = ""
+    if rest <= 0:
+        engine.stale_hits += 1
+        detail = "revalidating" if revalidating else "held-back"
+    return _given_stored(entry, now, detail, **more)
+
+
+def stand_in(engine: Engine, entry: Entry, now: float, detail: str, **more: str) -> Given:
+    """What is given in place of a load that failed or takes too long (RFC 5861 §4)."""
+    engine.hits += 1
+    engine.stale_hits += 1
+    return _given_stored(entry, now, detail, **more)
+
+
+def _given_stored(entry: Entry, now: float, detail: str, **more: str) -> Given:
+    ttl = math.floor(entry.fresh_until - now)
+    status = http.cache_status(hit=True, ttl=ttl, detail=detail, **more)
+    return Given(entry.value, entry, status)
+
+
+def loaded(engine: Engine, result: Result, now: float, why: Missed, **more: str) -> Given:
+    """What is given of a load that brought an answer."""
+    if result.how is How.HIT and result.entry is not None:
+        return hit(engine, result.entry, now, revalidating=True, **more)
+    stored = result.how in (How.STORED, How.COLLAPSED)
+    status = http.cache_status(
+        fwd=why.fwd, fwd_status=result.status or False, stored=result.how is How.STORED,
+        collapsed=result.how is How.COLLAPSED, detail=result.detail, **more,
+    )  # fmt: skip
+    return Given(result.value, result.entry if stored else None, status)
+
+
+def failed(answer: Answer, why: Missed, **more: str) -> Given:
+    """What is given of a load that failed with an answer of its own, a 5xx."""
+    return Given(answer, None, http.cache_status(fwd=why.fwd, fwd_status=answer.status, **more))

@@ -1,0 +1,65 @@
+"""The WSGI door: what `init_app` puts around ``app.wsgi_app``, to answer public pages before Flask.
+
+Any thread. It is innermost or absent: what wraps it later, as ProxyFix does, runs before it as
+before Flask; what was there before `init_app` would be skipped, so then there is none. Owns the
+app's `Door`. Source: PEP 3333.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Flask
+from werkzeug.http import HTTP_STATUS_CODES
+
+from .door import Door
+from .environ import Environ
+from .lookup import AWAITED
+from .site import Decorated, Site
+
+WsgiApp = Callable[..., Iterable[bytes]]
+
+_STATUS_LINES = {code: f"{code} {phrase.upper()}" for code, phrase in HTTP_STATUS_CODES.items()}
+
+
+class WsgiDoor:
+    """A WSGI application that answers what the door can answer, and leaves the rest to Flask."""
+
+    def __init__(self, door: Door, wsgi_app: WsgiApp) -> None:
+        self.door = door
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # What the ASGI door could not give has been looked for already.
+        visit = None if AWAITED in environ else self.door.visit(environ, lambda: environ)
+        reply = None if visit is None else self.door.stored(visit)
+        if reply is None:
+            return self._wsgi_app(environ, start_response)
+        code, fields, body = reply
+        start_response(_STATUS_LINES.get(code) or f"{code} UNKNOWN", fields)
+        bare = code == 204 or environ["REQUEST_METHOD"] == "HEAD"  # RFC 9110 §15.3.5
+        return [] if bare else [body]
+
+
+def put_door(app: Flask, site: Site, knows: Callable[[Decorated], bool]) -> str:
+    """Put the door around Flask's own WSGI application.
+
+    Where something else lies around that already nothing is done; returns its name, else "".
+    """
+    if not (wrapper := wrapper_of(app)):
+        app.wsgi_app = WsgiDoor(Door(app, site, knows), app.wsgi_app)  # type: ignore[method-assign]
+    return wrapper
+
+
+def door_of(app: Flask) -> Door | None:
+    """The app's door, where nothing lies around it."""
+    found = vars(app).get("wsgi_app")
+    return found.door if type(found) is WsgiDoor else None
+
+
+def wrapper_of(app: Flask) -> str:
+    """The name of what stands in the place of Flask's own WSGI application and of our door."""
+    found: Any = app.wsgi_app
+    if type(found) is WsgiDoor or getattr(found, "__func__", None) is Flask.wsgi_app:
+        return ""
+    named = found if hasattr(found, "__qualname__") else type(found)
+    return f"{named.__module__}.{named.__qualname__}"
