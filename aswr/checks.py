@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from .coding import CODINGS, require
 from .inputs import Rules
 from .names import Kind, input_name
 
@@ -193,6 +194,23 @@ def _personal(name: str, value: Any) -> tuple[str, ...]:
     return tuple(sorted({pattern.lower().replace("_", "-") for pattern in patterns}))
 
 
+def _compress(name: str, value: Any) -> tuple[str, ...]:
+    """The codings to keep, whose libraries are there."""
+    if isinstance(value, bool):
+        codings = CODINGS if value else ()
+    else:
+        names = _names(name, value)
+        unknown = sorted(set(names) - set(CODINGS))
+        if unknown:
+            raise ValueError(
+                f"{name}: {unknown[0]!r} is no coding that answers are kept in; "
+                f"take of {', '.join(CODINGS)}, or True for all of them"
+            )
+        codings = tuple(coding for coding in CODINGS if coding in names)
+    require(name, codings)
+    return codings
+
+
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "refresh_margin": _margin,
     "stale_if_error": lambda name, value: seconds(name, value, zero=True),
@@ -204,6 +222,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_body": _count,
     "blocking": _flag,
     "run_before_request": _flag,
+    "run_async_views": _flag,
     "public": _flag,
     "query": _query,
     "vary": _vary,
@@ -211,12 +230,14 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "emit_cache_control": _flag,
     "request_directives": _flag,
     "cdn_timeout": _optional_seconds,
+    "compress": _compress,
     "strict": _flag,
     "personal": _personal,
     "max_variants": _count,
     "enabled": _flag,
     "max_bytes": _count,
     "drain_timeout": lambda name, value: seconds(name, value, zero=True),
+    "max_loads": _count,
     "max_waiters": _count,
     "threads": _count,
     "workers": lambda name, value: None if value is None else _count(name, value),

@@ -18,12 +18,14 @@ from aiocache.base import BaseCache
 from flask import Flask, Response
 from flask.ctx import RequestContext
 from flask.globals import _cv_request, request
-from flask.signals import request_finished, request_started
+from flask.signals import request_started
 
 from . import runtime
 from .answers import keep_cookies_apart, leave_final_answers_alone
 from .asgi import AsgiApp
+from .bridge import Bridge
 from .checks import Seconds, check_callable, seconds
+from .coroutines import on_aswrs_loop
 from .decorators import Decorators
 from .executor import DaemonExecutor
 from .jobs import JobInfo, Jobs
@@ -33,8 +35,11 @@ from .site import MARK, VERB_LIMIT, Site
 from .unsafe import SAFE, outdate
 from .verbs import which_app
 from .views import CachedView
+from .wsgi import put_door
 
 log = logging.getLogger("aswr.manager")
+
+SITE = "aswr.site"  # an app's extension: looked up on every hit, where a weak dictionary is slow
 
 CacheSource: TypeAlias = BaseCache | Callable[[], BaseCache]
 
@@ -111,26 +116,34 @@ class CacheManager(Decorators):
         _ = site.base  # a bad ASWR_BASE_URL is an error here
         self._refuse_upside_down(app)
         app.extensions["aswr"] = self
+        app.extensions[SITE] = site
         self._sites[app] = site
         self._install(app, site)
 
     def _install(self, app: Flask, site: Site) -> None:
         app.async_to_sync = partial(_async_to_sync, app.async_to_sync, site)  # type: ignore[method-assign]
         leave_final_answers_alone(app)
-        request_finished.connect(_finished, app)
+        wrapper = put_door(app, site, self._views.__contains__) if site.enabled else ""
+        app.finalize_request = partial(_finalize, site, app.finalize_request)  # type: ignore[method-assign]
         myself = weakref.ref(self)
 
         def first_request(sender: Flask, **extra: Any) -> None:
             manager = myself()
             if manager is not None:
-                manager._first_request(sender)
+                manager._first_request(sender, wrapper)
             request_started.disconnect(first_request, sender)
 
         request_started.connect(first_request, app, weak=False)
         start_when_served(app, myself)
 
-    def _first_request(self, app: Flask) -> None:
+    def _first_request(self, app: Flask, wrapper: str) -> None:
         self._refuse_upside_down(app)
+        if wrapper and self._has_public():
+            log.warning(
+                "%s: public pages are answered by the app and not before it, since %s lay around "
+                "app.wsgi_app already at init_app and may be a guard; call manager.init_app(app) "
+                "before that is put there", app.name, wrapper,
+            )  # fmt: skip
         if self._jobs and not self._jobs.has_begun(self._sites[app]):
             self.start_unasked()
 
@@ -271,11 +284,15 @@ class CacheManager(Decorators):
                 f"the app {app.name!r} is not this manager's: call manager.init_app(app) first"
             )
         site = self._sites[app]
-        return AsgiApp(
+        bridge = Bridge(
             app, threads=site.config["ASWR_THREADS"],
             executor_factory=lambda: DaemonExecutor(1, "aswr-asgi"),
             startup=self.start if site.enabled else lambda: None, shutdown=self.close,
         )  # fmt: skip
+        return AsgiApp(app, bridge, self._has_public)
+
+    def _has_public(self) -> bool:
+        return any(view.given.get("public", False) for view in self._views)
 
     # Which runtime, which app.
 
@@ -293,13 +310,14 @@ class CacheManager(Decorators):
         return self._runtime
 
     def _site_of(self, context: RequestContext) -> Site:
-        try:
-            return self._sites[context.app]
-        except KeyError:
+        known = context.app.extensions
+        if known.get("aswr") is not self:
             raise RuntimeError(
                 f"the app {context.app.name!r} serves a view of a CacheManager that it was not "
                 "given: call manager.init_app(app)"
-            ) from None
+            )
+        site: Site = known[SITE]
+        return site
 
 
 def _check_cache(cache: Any) -> Any:
@@ -328,6 +346,8 @@ def _async_to_sync(
     inner = getattr(function, "__func__", function)
     view: CachedView | None = getattr(inner, MARK, None)
     if view is None or view.wrapper is not inner or not site.enabled:
+        if site.enabled and site.config["ASWR_RUN_ASYNC_VIEWS"]:
+            return on_aswrs_loop(site.engine, previous, function)
         return previous(function)  # type: ignore[no-any-return]
     bound = (function.__self__,) if inner is not function else ()  # type: ignore[attr-defined]
 
@@ -337,9 +357,13 @@ def _async_to_sync(
     return call
 
 
-def _finished(sender: Flask, response: Response, **extra: Any) -> None:
-    """What holds for every answer of the app: no cookie beside our fields, no stale URL left."""
+def _finalize(site: Site, previous: Callable[..., Response], *args: Any, **kwargs: Any) -> Response:
+    """What holds for every answer of the app: no cookie beside our fields, no stale URL left.
+
+    Around all hooks and receivers of ``request_finished``, which may still write cookies.
+    """
+    response = previous(*args, **kwargs)
     keep_cookies_apart(response)
     if _cv_request.get().request.method not in SAFE:
-        manager: CacheManager = sender.extensions["aswr"]
-        outdate(manager._sites[sender], request, response)
+        outdate(site, request, response)
+    return response

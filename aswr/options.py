@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from .checks import CHECKS, is_function
+from .codec import Coding
 from .inputs import Rules
 from .names import PRESET_FUNCTIONS, input_name
 from .policy import Times
@@ -35,6 +36,7 @@ CONFIG: Final[Mapping[str, Any]] = {
     "ASWR_NAMESPACE": None,
     "ASWR_BASE_URL": None,
     "ASWR_DRAIN_TIMEOUT": 5.0,
+    "ASWR_MAX_LOADS": 32,
     "ASWR_MAX_WAITERS": 256,
     "ASWR_WORKERS": None,
     "ASWR_THREADS": 64,
@@ -48,9 +50,11 @@ CONFIG: Final[Mapping[str, Any]] = {
     "ASWR_MAX_BODY": 4 * MIB,
     "ASWR_BLOCKING": False,
     "ASWR_RUN_BEFORE_REQUEST": False,
+    "ASWR_RUN_ASYNC_VIEWS": False,
     "ASWR_EMIT_CACHE_CONTROL": False,
     "ASWR_REQUEST_DIRECTIVES": False,
     "ASWR_CDN_TIMEOUT": None,
+    "ASWR_COMPRESS": (),
     "ASWR_STRICT": False,
     "ASWR_IGNORE": (),
     "ASWR_PERSONAL": (),
@@ -72,6 +76,7 @@ class Plan:
     emit_cache_control: bool = False
     request_directives: bool = False
     cdn_timeout: float | None = None
+    compress: tuple[Coding, ...] = ()  # if any, the close phase has work for the executor
 
 
 TIME_OPTIONS = (
@@ -79,7 +84,7 @@ TIME_OPTIONS = (
 )  # fmt: skip
 VIEW_OPTIONS = (
     "statuses", "max_body", "blocking", "run_before_request", "emit_cache_control",
-    "request_directives", "cdn_timeout",
+    "request_directives", "cdn_timeout", "compress",
 )  # fmt: skip
 
 _ASKED_IN_THE_REQUEST = (

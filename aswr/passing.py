@@ -15,8 +15,8 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from .calls import is_async
-from .errors import LoadError
-from .runtime import Runtime, thread_sensitive
+from .coroutines import harmless, run
+from .runtime import thread_sensitive
 from .site import Site
 
 
@@ -43,9 +43,7 @@ class Passing:
         if self.blocking:
             with asyncio.Runner() as runner:
                 return runner.run(self.function(*self.args, **self.kwargs))
-        runtime = self.site.engine.runtime
-        runtime.refuse_on_loop(f"await {self.name}(...)")
-        return _outlast(runtime, self._submit(self.site))
+        return run(self.site.engine, self.name, self._call)
 
     async def arun(self) -> Any:
         """As `run`, for a caller on an event loop, his own or aswr's."""
@@ -56,8 +54,12 @@ class Passing:
         site = self.site
         off = site is None or not site.enabled or site.engine.closed
         if site is None or off or site.engine.runtime.on_loop():
-            return await self.function(*self.args, **self.kwargs)
+            return await self._call()
         return await asyncio.wrap_future(self._submit(site))
+
+    @property
+    def _call(self) -> "functools.partial[Any]":
+        return functools.partial(self.function, *self.args, **self.kwargs)
 
     def _submit(self, site: Site) -> "Future[Any]":
         kept = functools.partial(site.engine.keep, self._alone)
@@ -65,24 +67,5 @@ class Passing:
         return site.engine.runtime.submit(kept, f"pass {self.name}", context)
 
     async def _alone(self) -> Any:
-        """The view on aswr's loop: what would end the loop is an error of this caller's."""
-        try:
-            async with thread_sensitive():
-                return await self.function(*self.args, **self.kwargs)
-        except (Exception, asyncio.CancelledError, GeneratorExit):
-            raise
-        except BaseException as error:
-            raise LoadError.of("the view", error) from error
-
-
-def _outlast(runtime: Runtime, done: "Future[Any]") -> Any:
-    """Wait for a passed view as long as it takes, but not for a loop that died."""
-    while True:
-        try:
-            with runtime.executor.blocking():
-                return done.result(1.0)
-        except TimeoutError:
-            if done.done():
-                raise
-            if not runtime.alive:
-                raise RuntimeError("aswr's event loop ended while a view ran on it") from None
+        async with thread_sensitive():
+            return await harmless(self.name, self._call)

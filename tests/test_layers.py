@@ -16,23 +16,28 @@ ROOT = Path(aswr.__file__).parent
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext
-    inputs  freshness  conditions
+    inputs  freshness  conditions  coding
     nobody  checks  failures  sharing
     options
-    emission
+    emission  replies
     executor  watchdog  memory  typing
+    kept
     runtime  ticker  store
     recorded  notes
+    stored
     flight  recorder
-    urls  bodies
+    urls  bodies  backlog
     board
     render
     engine  calls
-    site
+    lookup  site  coroutines
+    door
     answers  passing  unsafe  loading
     views  memo  jobs  verbs
     decorators
-    asgi  serving
+    bridge  serving
+    wsgi
+    asgi
     manager
     __init__
 """
@@ -53,10 +58,12 @@ PURE = {
     "nobody",
     "freshness",
     "conditions",
+    "coding",
     "checks",
     "failures",
     "sharing",
     "emission",
+    "replies",
 }
 IMPURE = {"asyncio", "threading", "time", "concurrent", "subprocess", "socket", "random", "logging"}
 
@@ -65,12 +72,16 @@ STARTS_THREADS = {"runtime", "executor", "watchdog"}
 RUNS_LOOPS = {"runtime", "render", "passing"}
 # Where the loop is somebody else's, there is no `Runtime.task`: the server's, and a caller's own
 # on which a memoized `def` function runs because the cache is switched off.
-MAKES_TASKS = {"asgi"}
+MAKES_TASKS = {"bridge"}
 USES_DEFAULT_EXECUTOR = {"memo"}
 KNOWS_AIOCACHE = {"store", "memory"}
 # They take the user's cache object and hand it on to the store, and look only at its type.
 NAMES_AIOCACHE = {"manager", "site"}
 KNOWS_FLASK = {
+    "stored",
+    "door",
+    "wsgi",
+    "asgi",
     "recorded",
     "recorder",
     "bodies",
@@ -90,6 +101,8 @@ KNOWS_FLASK = {
 }
 KNOWS_APSCHEDULER = {"ticker"}
 
+# Extras, imported by the functions that need them.
+OPTIONAL = {"coding": {"brotli", "zstandard"}}
 CORE = {"flask", "werkzeug", "click", "asgiref", "aiocache", "apscheduler", "msgspec"}
 
 MODULES = {path.stem: ast.parse(path.read_text(), str(path)) for path in ROOT.glob("*.py")}
@@ -194,8 +207,11 @@ def test_who_only_names_the_cache_s_type(name: str) -> None:
 
 @names
 def test_only_core_dependencies(name: str) -> None:
-    """No module imports what a plain installation has not, at the top or further in."""
-    assert foreign(name) <= CORE | sys.stdlib_module_names
+    """No module imports what a plain installation has not, but further in what was asked for."""
+    optional = OPTIONAL.get(name, set())
+    assert foreign(name) - optional <= CORE | sys.stdlib_module_names
+    at_the_top = {module for node in MODULES[name].body for module in foreign_of(node)}
+    assert not at_the_top & optional
 
 
 @names
