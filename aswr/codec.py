@@ -5,24 +5,26 @@ unpickled. Bytes of another version, truncated or foreign, read as absent: `deco
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-VERSION = 2
+VERSION = 3
 _INTS = range(-(2**63), 2**64)
 
 # Checked where bytes are decoded: what a response refuses must not come out of a shared store.
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 Field = Annotated[str, msgspec.Meta(pattern=r"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]  # RFC 9110 §5.1
 Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\0\r\n]*\Z")]  # RFC 9110 §5.5
+Coding = Literal["br", "zstd", "gzip"]
 
 
 class Answer(msgspec.Struct, frozen=True):
     """A finished HTTP answer: status code, header fields in order, body bytes.
 
     ``ours`` names the fields that the view did not set: aswr did. ``vary`` is what the view itself
-    said in ``Vary``; among the headers is what the URL is known to read, besides.
+    said in ``Vary``; among the headers is what the URL is known to read, besides. ``codings`` are
+    the same answer ready-made in content codings, the smallest first.
     """
 
     status: Status
@@ -30,6 +32,14 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     ours: tuple[str, ...] = ()
     vary: Text = ""
+    codings: "tuple[Coded, ...]" = ()
+
+
+class Coded(msgspec.Struct, frozen=True):
+    """An answer in a content coding: complete, with header fields of its own (RFC 9110 §8.4)."""
+
+    coding: Coding
+    answer: Answer
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     error_until: float
     born: int  # the process's sequence number when its load began: what a purge compares
     cost: float = 0.0  # seconds that its load took
-    size: int = 0  # bytes of the value
+    size: int = 0  # bytes of the value, of an answer's body
     tags: tuple[str, ...] = ()
     strict: bool = False  # never served stale, whatever a request allows (must-revalidate)
     names: tuple[str, ...] = ()
@@ -86,9 +96,14 @@ def pack(value: Any) -> bytes:
 
     Exactly None, bool, int (64 bits), float, str, bytes, and lists and str-keyed dicts of these.
     """
+    _refuse_uncarriable(value)
+    return _encoder.encode(value)
+
+
+def _refuse_uncarriable(value: Any) -> None:
     try:
         if _carriable(value):
-            return _encoder.encode(value)
+            return
     except RecursionError:
         raise Uncarriable(f"a {type(value).__qualname__} that is too deep") from None
     raise Uncarriable(f"a {type(value).__qualname__}")
@@ -112,8 +127,23 @@ def _carriable(value: Any) -> bool:
 
 
 def size_of(value: Any) -> int:
-    """Bytes of a memoized value as the codec would write it; raises `Uncarriable`."""
-    return len(pack(value))
+    """Bytes that a memoized value takes in memory; raises `Uncarriable` as `pack` does.
+
+    What is in a value twice, the names in a list of dicts, counts once.
+    """
+    _refuse_uncarriable(value)
+    total, parts, seen = 0, [value], set[int]()
+    for part in parts:  # containers add what is in them, which is then come to
+        if id(part) in seen or part is None or part is True or part is False:
+            continue
+        seen.add(id(part))
+        total += 16 + part.__sizeof__()  # the allocator's rounding, or the collector's header
+        if type(part) is list:
+            parts += part
+        elif type(part) is dict:
+            parts += part
+            parts += part.values()
+    return total
 
 
 def encode(key: str, entry: Entry, epoch: str) -> bytes:
@@ -145,13 +175,17 @@ def decode(key: str, data: object) -> tuple[Entry | None, str]:
         wire = _decoder.decode(data)
         if wire.version != VERSION or wire.key != key or not _in_order(wire):
             return None, ""
-        value = wire.answer if wire.answer is not None else msgspec.msgpack.decode(wire.plain)
+        if wire.answer is not None:
+            value, size = wire.answer, len(wire.answer.body)
+        else:
+            value = msgspec.msgpack.decode(wire.plain)
+            size = size_of(value)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError):
         return None, ""
     entry = Entry(
         value=value, stored=wire.stored, fresh_until=wire.fresh_until,
         stale_until=wire.stale_until, error_until=wire.error_until, born=wire.born,
-        cost=wire.cost, size=len(data), tags=wire.tags, strict=wire.strict, names=wire.names,
+        cost=wire.cost, size=size, tags=wire.tags, strict=wire.strict, names=wire.names,
     )  # fmt: skip
     return entry, wire.epoch
 

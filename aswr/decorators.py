@@ -14,7 +14,7 @@ from flask.ctx import RequestContext
 
 from .calls import is_async
 from .checks import Seconds, check_callable, check_tags, refuse_undecoratable, timeout_of
-from .codec import Entry
+from .codec import Coding, Entry
 from .keys import name_of
 from .memo import Memoized, wrap
 from .options import UNSET, UnsetType, check_given
@@ -67,6 +67,7 @@ class Decorators(Verbs):
         emit_cache_control: bool | UnsetType = UNSET,
         request_directives: bool | UnsetType = UNSET,
         cdn_timeout: Seconds | None | UnsetType = UNSET,
+        compress: bool | Collection[Coding] | UnsetType = UNSET,
     ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
         """Cache a view, ``async def`` or ``def``; goes below ``@app.route``.
 
@@ -100,10 +101,13 @@ class Decorators(Verbs):
         asker's browser may keep the answer while it is fresh. ``request_directives``: heed the
         request's Cache-Control (RFC 9111 §5.2.1), by which any client can force loads.
         ``cdn_timeout``: seconds that CDNs may keep a public answer (CDN-Cache-Control, RFC 9213).
+        ``compress``: True, or some of ``"br"``, ``"zstd"`` and ``"gzip"``: keep the answer encoded
+        in these as well, for who accepts them (RFC 9110 §12.5.3).
 
         Raises `TypeError` or `ValueError` for bad options, for those that make no sense together,
-        and for what is not a view. Under ``ASWR_STRICT`` a request raises `UnkeyedInput` where the
-        view reads what can never be shared.
+        and for what is not a view; `ImportError` where ``compress`` needs a library. Under
+        ``ASWR_STRICT`` a request raises `UnkeyedInput` where the view reads what can never be
+        shared.
         """
         limit = None if timeout is None else timeout_of("cacher", timeout)
         options = {
@@ -134,6 +138,7 @@ class Decorators(Verbs):
                 "emit_cache_control": emit_cache_control,
                 "request_directives": request_directives,
                 "cdn_timeout": cdn_timeout,
+                "compress": compress,
             },
             options,
         )

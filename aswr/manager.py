@@ -96,7 +96,8 @@ class CacheManager(Decorators):
         """Use this manager in an app. Reads the config; starts nothing.
 
         ``cache`` as in the constructor, for this app alone. Raises `RuntimeError` where another
-        manager is registered, `ValueError` or `TypeError` for bad config.
+        manager is registered, `ValueError` or `TypeError` for bad config, `ImportError` where
+        ``ASWR_COMPRESS`` needs a library.
         """
         other = app.extensions.get("aswr")
         if other is self and app in self._sites:

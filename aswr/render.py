@@ -17,6 +17,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from . import conditions, http
 from .bodies import StreamTooLong, freeze
 from .checks import Tags, tag_tuple
 from .codec import Answer, Entry
+from .coding import encoded
 from .emission import Emission
 from .errors import LoadError, as_exception
 from .flight import Fate, Flight, Loaded
@@ -183,7 +185,7 @@ class Rendering:
             try:
                 self._value = await self._flight.run(self._run_async(), context)
             except asyncio.CancelledError as error:  # draining: nobody waits for more than this
-                runtime.executor.submit(context.run, self._tear_down, error)
+                runtime.begin(partial(context.run, self._tear_down, error))
                 raise
             except Exception as error:
                 self._error = error
@@ -342,7 +344,7 @@ class Rendering:
         except StreamTooLong as error:
             return Loaded(None, Fate.PASS, detail=str(error))
         whole = promised in (None, len(body))  # RFC 9111 §3.3
-        fields, status, forwarded = list(response.headers), response.status_code, 0
+        fields, status, forwarded = self._fields(response), response.status_code, 0
         if status == 304 and self._prior is not None:
             self.repeat, old = not self._still_holds(fields), self._prior.value
             forwarded, status, body, whole = 304, old.status, old.body, True
@@ -355,12 +357,18 @@ class Rendering:
             return Loaded(None, Fate.PASS, names=self._names(), detail=describe(never))
         return replace(self._ruling(response, status, fields, body, whole), status=forwarded)
 
+    def _fields(self, response: Response) -> Fields:
+        """The header fields; of a public answer, which meets no response again, as they go out."""
+        if self._target.plan.public:
+            return list(response.get_wsgi_headers(self._request.environ))
+        return list(response.headers)
+
     def _still_holds(self, fields: Fields) -> bool:
         """Is what a 304 speaks of still stored (RFC 9111 §4.3.4)?"""
         assert self._prior is not None
         stored, new = self._still(), http.lines(fields, "etag")
         old = Emission.validators(self._prior.value).get("HTTP_IF_NONE_MATCH", "")
-        same = stored is not None and stored.value is self._prior.value
+        same = stored is not None and stored.value == self._prior.value
         return same and conditions.speaks_of(old, new[0] if new else "")
 
     def _ruling(
@@ -389,8 +397,10 @@ class Rendering:
         else:
             ours = ()
         answer = Answer(status, tuple(fields), body, ours, ", ".join(says.vary))
+        if fate is Fate.STORE and target.plan.compress:  # takes milliseconds: on the executor
+            answer = encoded(answer, target.plan.compress)
         return Loaded(
-            answer, fate, size_of(answer), tags, names, ends, now - age,
+            answer, fate, len(body), tags, names, ends, now - age,
             emission.strict, detail,
             alone=bool(emission.alone) or (emission.lone and fate is not Fate.FAILED),
         )  # fmt: skip
@@ -459,12 +469,6 @@ def tell_monitors(app: Flask, error: BaseException) -> None:
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     except Exception as failure:
         log.exception("a receiver of got_request_exception failed (%r)", failure)
-
-
-def size_of(answer: Answer) -> int:
-    """Bytes that an answer takes in memory."""
-    fields = sum(len(name) + len(value) + 160 for name, value in answer.headers)
-    return len(answer.body) + fields + 150
 
 
 def fitting(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from . import conditions, http
 from .codec import Answer, Entry
 from .coding import choose
 
-# A cache that kept a 416 would give it to who asks for the whole: it has no lifetime, no validator.
-_OF_WHAT_IS_KEPT = frozenset(
-    {"cache-control", "cdn-cache-control", "expires", "etag", "last-modified"}
+# Not of a 416. A cache that kept one would give it to who asks for the whole, so it has
+# no lifetime and no validator; and its own body, which is empty, is not encoded.
+_OF_THE_WHOLE = frozenset(
+    "cache-control cdn-cache-control expires etag last-modified content-encoding".split()
 )
 
 Fields = list[tuple[str, str]]
@@ -93,7 +94,7 @@ def _ranged(environ: Mapping[str, Any], answer: Answer) -> Reply | None:
         return None
     fields = [field for field in answer.headers if field[0].lower() != "content-length"]
     if isinstance(part, conditions.Unsatisfiable):
-        fields = [field for field in fields if field[0].lower() not in _OF_WHAT_IS_KEPT]
+        fields = [field for field in fields if field[0].lower() not in _OF_THE_WHOLE]
         fields += [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
         return Reply(416, fields, b"")
     body = answer.body[part.first : part.last + 1]

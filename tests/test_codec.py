@@ -3,6 +3,7 @@
 import enum
 import math
 import pickle
+import sys
 from collections import OrderedDict
 from typing import Any
 
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from aswr.codec import VERSION, Answer, Entry, Uncarriable, decode, encode, pack, size_of
+from aswr.codec import VERSION, Answer, Coded, Entry, Uncarriable, decode, encode, pack, size_of
 
 quick = settings(deadline=None)
 KEY = "aswr:shop:0123456789abcdef"
@@ -30,6 +32,9 @@ PAGE = entry_of(
     Answer(
         200, (("Content-Type", "text/html"), ("X-A", "ä \t;")), b"<p>\xff\x00", ("Vary",), "Accept"
     )
+)
+CODED = entry_of(
+    replace(PAGE.value, codings=(Coded("gzip", replace(PAGE.value, body=b"\x1f\x8b")),))
 )
 
 
@@ -51,7 +56,7 @@ header_name = st.text(st.sampled_from("abcXYZ019-_!"), min_size=1, max_size=6)
 header_value = st.text(
     st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=8
 )
-answers = st.builds(
+plain_answers = st.builds(
     Answer,
     status=st.integers(100, 599),
     headers=st.lists(st.tuples(header_name, header_value), max_size=3).map(tuple),
@@ -59,6 +64,8 @@ answers = st.builds(
     ours=st.lists(header_name, max_size=2).map(tuple),
     vary=header_value,
 )
+forms = st.builds(Coded, coding=st.sampled_from(["br", "zstd", "gzip"]), answer=plain_answers)
+answers = st.builds(replace, plain_answers, codings=st.lists(forms, max_size=2).map(tuple))
 
 
 @st.composite
@@ -80,11 +87,13 @@ def exact(value: Any) -> str:
 @given(entries(), words, words)
 @settings(deadline=None, max_examples=300)
 def test_round_trip(entry: Entry, key: str, epoch: str) -> None:
-    """An entry comes back equal, types included, with its epoch and the size it took."""
+    """An entry comes back equal, types included, with its epoch and its value's size."""
     data = encode(key, entry, epoch)
     found, found_epoch = decode(key, data)
     assert found is not None
-    assert exact(found) == exact(msgspec.structs.replace(entry, size=len(data)))
+    value = found.value
+    size = len(value.body) if isinstance(value, Answer) else size_of(value)
+    assert exact(found) == exact(msgspec.structs.replace(entry, size=size))
     assert found_epoch == epoch
 
 
@@ -111,10 +120,20 @@ def test_a_note_that_a_url_passes_is_for_this_process_alone() -> None:
 @given(plain)
 @quick
 def test_a_packed_value_comes_back(value: Any) -> None:
-    """A plain value is packed into as many bytes as its size says, and comes back the same."""
-    data = pack(value)
-    assert size_of(value) == len(data)
-    assert exact(msgspec.msgpack.decode(data)) == exact(value)
+    """A plain value that is packed comes back the same."""
+    assert exact(msgspec.msgpack.decode(pack(value))) == exact(value)
+
+
+def test_the_size_of_a_value_is_what_it_takes_in_memory() -> None:
+    """All that is in it counts, at what Python takes for it; what is in it twice counts once."""
+    text = "x" * 1000
+    assert size_of(text) == 16 + sys.getsizeof(text)
+    assert size_of({text: [text, text]}) == size_of(text) + size_of({"": 0}) + size_of([0, 0]) - (
+        size_of("") + 2 * size_of(0)
+    )
+    rows = [{"name": number + 0.5, "other": None} for number in range(1000)]
+    assert size_of(rows) > 1000 * (sys.getsizeof(rows[0]) + sys.getsizeof(0.5))
+    assert size_of(None) == size_of(False) == 0
 
 
 @pytest.mark.parametrize("value", [None, False, 0, 0.0, "", b"", [], {}], ids=repr)
@@ -206,7 +225,9 @@ def absent(data: object, key: str = KEY) -> bool:
     return decode(key, data) == (None, "")
 
 
-@pytest.mark.parametrize("entry", [PAGE, entry_of({"a": [1, "b", b"c", None]})], ids=["page", "v"])
+@pytest.mark.parametrize(
+    "entry", [PAGE, CODED, entry_of({"a": [1, "b", b"c", None]})], ids=["page", "coded", "v"]
+)
 def test_every_truncation_is_absent(entry: Entry) -> None:
     """An entry cut short anywhere reads as absent."""
     data = encode(KEY, entry, EPOCH)
@@ -234,19 +255,26 @@ def check_valid(data: bytes) -> None:
     assert type(entry.strict) is bool
     assert entry.passing == ""
     if isinstance(entry.value, Answer):
-        assert 100 <= entry.value.status <= 599
-        assert type(entry.value.body) is bytes
-        assert all(type(name) is str for name in entry.value.ours)
-        assert not set(entry.value.vary) & set("\r\n\0")
-        for name, value in entry.value.headers:
-            assert name
-            assert not set(name) & set(" \t\r\n\0:,;")
-            assert not set(value) & set("\r\n\0")
+        check_answer(entry.value)
+
+
+def check_answer(answer: Answer) -> None:
+    assert 100 <= answer.status <= 599
+    assert type(answer.body) is bytes
+    assert all(type(name) is str for name in answer.ours)
+    assert not set(answer.vary) & set("\r\n\0")
+    for name, value in answer.headers:
+        assert name
+        assert not set(name) & set(" \t\r\n\0:,;")
+        assert not set(value) & set("\r\n\0")
+    for coded in answer.codings:
+        assert coded.coding in ("br", "zstd", "gzip")
+        check_answer(coded.answer)
 
 
 def test_every_flipped_bit() -> None:
     """One bit turned anywhere leaves an entry that is absent or fit to answer with."""
-    for entry in (PAGE, NOTE, entry_of([1.5, {"a": "b"}], strict=True)):
+    for entry in (PAGE, CODED, NOTE, entry_of([1.5, {"a": "b"}], strict=True)):
         data = encode(KEY, entry, EPOCH)
         for place in range(len(data)):
             for bit in range(8):

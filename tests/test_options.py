@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -172,6 +173,11 @@ def test_a_margin_is_below_its_timeout(margin: Any) -> None:
         ("request_directives", "yes", TypeError, ("request_directives", "'yes'")),
         ("cdn_timeout", 0, ValueError, ("cdn_timeout must be more than zero",)),
         ("cdn_timeout", "1h", TypeError, ("cdn_timeout", "'1h'")),
+        ("compress", "gzip", TypeError, ("write compress=['gzip']",)),
+        ("compress", None, TypeError, ("compress", "None")),
+        ("compress", 1, TypeError, ("compress", "1")),
+        ("compress", ["gzip", "zip"], ValueError, ("'zip'", "br, zstd, gzip", "or True")),
+        ("compress", ["br", "br"], ValueError, ("'br' occurs twice",)),
         ("query", "page", TypeError, ("write query=['page']",)),
         ("query", b"page", TypeError, ("write query=[b'page']",)),
         ("query", False, TypeError, ("True (all parameters)", "'read'", "write query=[]")),
@@ -438,6 +444,7 @@ def test_unknown_keys(name: str, near: str) -> None:
         ("ASWR_MAX_BYTES", -1, ValueError),
         ("ASWR_MAX_BYTES", "64MB", TypeError),
         ("ASWR_DRAIN_TIMEOUT", -1, ValueError),
+        ("ASWR_MAX_LOADS", 0, ValueError),
         ("ASWR_MAX_WAITERS", 0, ValueError),
         ("ASWR_WORKERS", 0, ValueError),
         ("ASWR_WORKERS", "4", TypeError),
@@ -451,6 +458,8 @@ def test_unknown_keys(name: str, near: str) -> None:
         ("ASWR_EMIT_CACHE_CONTROL", 1, TypeError),
         ("ASWR_REQUEST_DIRECTIVES", None, TypeError),
         ("ASWR_CDN_TIMEOUT", "5", TypeError),
+        ("ASWR_COMPRESS", "gzip", TypeError),
+        ("ASWR_COMPRESS", ["deflate"], ValueError),
         ("ASWR_MAX_VARIANTS", 0, ValueError),
         ("ASWR_MAX_VARIANTS", 1.5, TypeError),
         ("ASWR_IGNORE", "X-Foo", TypeError),
@@ -546,3 +555,36 @@ def test_emission_and_directives_follow_the_config() -> None:
         )
         made = plan(60.0, decided, config)
         assert (made.emit_cache_control, made.request_directives) == (not expected, not expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (False, ()),
+        (True, ("br", "zstd", "gzip")),
+        ([], ()),
+        (["gzip"], ("gzip",)),
+        ({"gzip", "br"}, ("br", "gzip")),
+        (iter(["zstd", "br"]), ("br", "zstd")),
+    ],
+)
+def test_codings(value: Any, expected: tuple[str, ...]) -> None:
+    """True is all codings, False none; the config decides where a decorator does not."""
+    config = read_config({"ASWR_COMPRESS": value})
+    assert plan(60.0, {}, config).compress == expected
+    for other in (True, False):
+        assert plan(60.0, check_given(60.0, {"compress": other}), config).compress == (
+            ("br", "zstd", "gzip") if other else ()
+        )
+    assert plan(60.0, {}, read_config({})).compress == ()
+
+
+def test_a_coding_whose_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error where it is asked for, at decoration or in `init_app`, not at a request."""
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    cure = ("brotli", "pip install 'aswr[compress]'")
+    refused(lambda: CacheManager().cacher(60, compress=True), ImportError, "compress=(", *cure)
+    app = Flask("shop")
+    app.config["ASWR_COMPRESS"] = True
+    refused(lambda: CacheManager(app), ImportError, "ASWR_COMPRESS=('gzip',)", *cure)
+    CacheManager().cacher(60, compress=["gzip"])

@@ -85,6 +85,10 @@ manager.cacher(60, query={"page", "sort"}, vary="response", key=lambda: 5)
 manager.cacher(60, scope=lambda: None, emit_cache_control=True, request_directives=True)
 manager.cacher(60, public=True, cdn_timeout=timedelta(hours=1))
 manager.cacher(60, public=True, cdn_timeout=None)
+manager.cacher(60, compress=True)
+manager.cacher(60, compress=["br", "gzip"])
+manager.cacher(60, compress=("zip",))  # type: ignore[arg-type]
+manager.cacher(60, compress="gzip")  # type: ignore[arg-type]
 
 
 class Page(MethodView):

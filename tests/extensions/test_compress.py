@@ -3,6 +3,7 @@
 import gzip
 import zlib
 
+import brotli
 import pytest
 from flask import Flask, request
 from flask_compress import Compress
@@ -37,7 +38,9 @@ def get(app, accepts, **headers):
 
 def number(response) -> int:
     """The number of the render, out of a body in whatever coding."""
-    decode = {None: bytes, "gzip": gzip.decompress, "deflate": zlib.decompress}
+    decode = {
+        None: bytes, "gzip": gzip.decompress, "deflate": zlib.decompress, "br": brotli.decompress
+    }  # fmt: skip
     text = decode[response.headers.get("Content-Encoding")](response.data).decode()
     assert text.startswith(LONG)
     return int(text[len(LONG) :])
@@ -150,3 +153,49 @@ def test_a_range_is_of_the_bytes_as_sent(app, page, public):
     rest = get(app, "gzip", Range="bytes=10-", **{"If-Range": whole.headers["ETag"]})
     assert (first.status_code, rest.status_code) == (206, 206)
     assert first.data + rest.data == whole.data
+
+
+@pytest.fixture
+def ready(app, compress, cached, counter, public):
+    @app.route("/")
+    @cached(public=public, compress=True)
+    def page():
+        return f"{LONG}{counter()}"
+
+
+def test_beside_ready_made_codings(app, ready, public):
+    """What is kept encoded is left alone by the hook; the rest it compresses as before."""
+    asked = ["gzip", None, "deflate", "br", "gzip, br;q=0.5"] * 2
+    answers = [get(app, accepts) for accepts in asked]
+    codings = [answer.headers.get("Content-Encoding") for answer in answers]
+    assert codings == ["gzip", None, "deflate", "br", "gzip"] * 2
+    # In public the hook reads Accept-Encoding in the render: a load for each that it tells apart.
+    loads = [1, 2, 3, 4, 5] if public else [1] * 5
+    assert [number(answer) for answer in answers] == loads * 2
+    assert all("Accept-Encoding" in answer.headers["Vary"] for answer in answers)
+
+
+def test_a_ready_made_coding_is_not_made_again(app, compress, cached, monkeypatch):
+    """In-app, a hit on a kept coding costs the hook nothing; one on another does."""
+
+    @app.route("/")
+    @cached(compress=True)
+    def page():
+        return LONG
+
+    get(app, "gzip")
+    calls, plain = [], zlib.compress
+    monkeypatch.setattr(zlib, "compress", lambda *args, **kw: calls.append(1) or plain(*args, **kw))
+    for _ in range(2):
+        assert gzip.decompress(get(app, "gzip").data).decode() == LONG
+    assert calls == []
+    get(app, "deflate")
+    assert calls == [1]
+
+
+def test_ready_made_codings_are_confirmed(app, ready):
+    """Each form is confirmed by the tag that it came with."""
+    for accepts in ("gzip", None, "br", "deflate"):
+        etag = get(app, accepts).headers["ETag"]
+        again = get(app, accepts, **{"If-None-Match": etag})
+        assert (again.status_code, again.data) == (304, b"")
