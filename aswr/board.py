@@ -6,7 +6,9 @@ otherwise, and changes state in one synchronous step:
     flights     key -> Flight             at most one per key (invariant 1)
     failures    `Failures`                read from any thread, changed here
     asked       keys that a STALE hit has posted and the loop has not yet seen
+    backlog     `Backlog`: loads for nobody, beyond ``max_loads``; while there are any, no room is
     active      flights not quite over: one may still be saving to the backend
+    background  those of them that began for nobody: at most ``max_loads``
     passes      passing views that run on the loop
     crowded     URLs that were seen to read too many inputs, for the log
     prunable    purges whose stamp can go when no load from before them is in flight
@@ -24,8 +26,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .backlog import Backlog
 from .codec import Entry
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
+from .executor import Rank
 from .failures import Failures
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
 from .keys import names_at
@@ -55,6 +59,7 @@ class Board:
         clock: Callable[[], float],
         random: Callable[[], float],
         max_waiters: int,
+        max_loads: int,
     ) -> None:
         self.name = name
         self.store = store
@@ -63,6 +68,7 @@ class Board:
         self._runtime = runtime
         self._random = random
         self._max_waiters = max_waiters
+        self._max_loads = max_loads
         # Counters: a plain += on an attribute. CPython switches threads only at calls and at
         # jumps back, so an increment, which has neither, is not lost.
         self.hits = self.stale_hits = self.misses = self.passes = 0
@@ -76,7 +82,9 @@ class Board:
         self.flights: dict[Hashable, Flight] = {}
         self.failures = Failures(self.clock)
         self._asked: set[Hashable] = set()
+        self._backlog = Backlog()
         self._active: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._joiners: list[Future[None]] = []
         self._prunable: dict[Hashable, int] = {}
         self._passes: set[asyncio.Task[Any]] = set()
@@ -108,21 +116,42 @@ class Board:
 
     def _start(self, load: Load) -> None:
         self._asked.discard(load.key)
-        load, entry, _ = self.urls.find(load)
-        decision = decide(entry, self.clock(), self.failures.retry_at(load.key))
-        if decision.load and load.key not in self.flights and not self.closed:
-            self._begin(load)
+        self._want(load, periodic=False)
 
     def tick(self, load: Load) -> bool:
-        """A periodic refresh is due: begin it unless it is under way or held back. On the loop."""
-        load, _, _ = self.urls.find(load)
-        retry_at = self.failures.retry_at(load.key)
-        if self.closed or load.key in self.flights:
+        """A periodic refresh is due: load, unless that is under way or held back. On the loop."""
+        return self._want(load, periodic=True)
+
+    def _want(self, load: Load, periodic: bool) -> bool:
+        """Begin a load that nobody waits for, or queue it while there is no room."""
+        due = self._due(load, periodic)
+        if due is None:
             return False
-        if retry_at is not None and self.clock() < retry_at:
-            return False
-        self._begin(load)
+        if len(self._background) >= self._max_loads:
+            return self._backlog.put(due, self.store.uses(due.key), periodic)
+        self._begin(due, background=True)
         return True
+
+    def _due(self, load: Load, periodic: bool) -> Load | None:
+        """The load under the key that it has by now; None where there is nothing to do."""
+        load, entry, _ = self.urls.find(load)
+        now, retry_at = self.clock(), self.failures.retry_at(load.key)
+        if self.closed or load.key in self.flights:
+            return None
+        if periodic:
+            return load if retry_at is None or now >= retry_at else None
+        return load if decide(entry, now, retry_at).load else None
+
+    def _begin_queued(self) -> None:
+        """Begin what is queued, as far as there is room: much may have changed meanwhile."""
+        while len(self._background) < self._max_loads and (item := self._backlog.pop()):
+            try:
+                due = self._due(*item)
+            except Exception as error:  # a clock, say: the others must not wait for ever
+                log.exception("%s: could not begin (%r)", item[0].name, error)
+                continue
+            if due is not None:
+                self._begin(due, background=True)
 
     def _join(self, waiter: Waiter) -> None:
         waiter.load, entry, why = self.urls.find(waiter.load)
@@ -155,12 +184,15 @@ class Board:
             waiter.parent.waits_for.append(flight)
         flight.waiters.append(waiter)
         waiter.flight = flight
+        if flight.work is not None:
+            self.runtime.executor.promote(flight.work)
         stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
         waiter.late = max(stamps.latest(flight.key, ()), stamps.latest_tag) > flight.born
         if flight.expired and flight.timer is None:
             self._arm(flight)  # this one waits for a load whose time is already up
 
-    def _begin(self, load: Load, inline: bool = False) -> Flight:
+    def _begin(self, load: Load, inline: bool = False, background: bool = False) -> Flight:
+        self._backlog.drop(load.key)  # who waits is never queued
         flight = Flight(
             load, load.key, self.store.stamps.tick(), self.clock(), self._random(), self.clock,
             self.runtime, self._heard, Future() if inline else None,
@@ -170,6 +202,8 @@ class Board:
         name = f"aswr flight {load.name}"
         task = self.runtime.task(self._fly(flight), name, contextvars.Context())
         self._active.add(task)
+        if background:  # to its end, whoever joins: that makes it no cheaper
+            self._background.add(task)
         task.add_done_callback(self._over)
         self._arm(flight)
         return flight
@@ -217,7 +251,9 @@ class Board:
             flight.inline_end = asyncio.wrap_future(flight.inline)
             loaded = await asyncio.shield(flight.inline_end)
         elif load.sync:
-            loaded = await self.runtime.work(partial(load.run, flight))
+            rank = Rank.AWAITED if flight.attended else Rank.BACKGROUND
+            flight.work = self.runtime.begin(partial(load.run, flight), rank)
+            loaded = await asyncio.shield(asyncio.wrap_future(flight.work))
         else:
             loaded = await load.run(flight)
         return loaded
@@ -323,9 +359,13 @@ class Board:
         """Its render has read something: who cannot share that need not wait for the rest."""
         if self.flights.get(flight.key) is not flight:
             return
+        read = flight.names  # grows on other threads
+        names, flight.heard = read[flight.heard :], len(read)
+        if not names and not flight.passing:
+            return  # told already: who has come since was asked about all of them
         waiters, flight.waiters = flight.waiters, []
         for waiter in waiters:
-            why = flight.refuses(waiter.load)
+            why = flight.passing or waiter.load.seen_by(names)[1]
             if why:
                 flight.part([waiter])
                 waiter.resolve(Result(How.PASS, detail=why))
@@ -376,6 +416,8 @@ class Board:
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._active.discard(task)
+        self._background.discard(task)
+        self._begin_queued()
         self._prune()
         if not self._active:
             joiners, self._joiners = self._joiners, []
@@ -462,6 +504,7 @@ class Board:
         On the loop.
         """
         self.closed = True
+        self._backlog.clear()
         under_way: set[asyncio.Task[Any]] = {*self._active, *self._passes}
         if under_way:
             await asyncio.wait(under_way, timeout=timeout)

@@ -34,11 +34,12 @@ class Engine(Board):
     # Starting and waiting.
 
     def wants(self, key: Hashable) -> bool:
-        """Is there no flight of this key yet, nor one asked for?"""
-        return not self.closed and key not in self.flights and key not in self._asked
+        """Is there no flight of this key yet, nor one asked for or queued?"""
+        known = key in self.flights or key in self._asked or key in self._backlog
+        return not self.closed and not known
 
     def start(self, load: Load) -> None:
-        """Start a flight if the entry wants one and none is under way; waits for nothing."""
+        """Load in the background if the entry wants it and none is under way; waits for nothing."""
         if not self.wants(load.key):
             return
         self._asked.add(load.key)
@@ -200,7 +201,7 @@ class Engine(Board):
     # Looking.
 
     def join(self) -> "Future[None]":
-        """Ends when every flight asked for before this call is over and saved."""
+        """Ends when every load asked for before this call, queued ones too, is over and saved."""
         idle: Future[None] = Future()
         self.runtime.post(self._enjoin, idle)
         return idle
@@ -216,6 +217,7 @@ class Engine(Board):
             "loads": self.loads,
             "load_failures": self.load_failures,
             "flights": len(self.flights),
+            "queued": len(self._backlog),
             "waiting": self.waiting,
             "entries": len(memory),
             "bytes": memory.bytes,

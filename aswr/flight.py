@@ -166,12 +166,14 @@ class Flight:
     on_read: Callable[["Flight"], None]
     inline: "Future[Loaded] | None" = None  # ended by the waiter who runs the load
     inline_end: "asyncio.Future[Loaded] | None" = None  # the same, as the loop sees it
+    work: "Future[Loaded] | None" = None  # of a sync load, once the executor has it
     waiters: list[Waiter] = field(default_factory=list)
     waits_for: list["Flight"] = field(default_factory=list)
     running: "asyncio.Task[Any] | None" = None  # the user's coroutine
     timer: asyncio.TimerHandle | None = None
     expired: bool = False
     names: tuple[str, ...] = ()  # inputs that its render has read so far
+    heard: int = 0  # so many of them the loop has told the waiters
     passing: str = ""  # why everybody passes
     on_pass: Callable[[str], None] | None = None  # told when everybody passes
     body: Any = None  # of a public view's render: the view, and what its wrapper is to run
@@ -235,10 +237,14 @@ class Flight:
                 self.on_pass(detail)
             self.runtime.post(self.on_read, self)
 
-    def note_read(self, name: str) -> None:
-        """Its render reads an input: who cannot share that is told so now; any thread."""
+    def note_read(self, name: str, bars: bool = True) -> None:
+        """Its render reads an input: who cannot share that is told so now; any thread.
+
+        ``bars``: there may be somebody who cannot.
+        """
         self.names = (*self.names, name)
-        self.runtime.post(self.on_read, self)
+        if bars:
+            self.runtime.post(self.on_read, self)
 
     def refuses(self, load: Load) -> str:
         """Why who brings this load must pass, by what was read so far; empty if he need not."""

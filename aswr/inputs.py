@@ -71,6 +71,10 @@ class Rules:
             return Kind.LEARNED
         return Kind.NEVER
 
+    def bars(self, name: str) -> bool:
+        """May a request have to pass because this input is read?"""
+        return bool(self._readers((name,))[1])
+
     def blank(self, name: str) -> bool:
         """Is this input absent in every render, and no part of any key?"""
         if name in self.ignore:

@@ -16,6 +16,7 @@ from flask import Flask
 from flask.ctx import AppContext
 from werkzeug.wrappers import Response
 
+from . import quiet
 from .checks import Tags, tag_tuple
 from .codec import Entry, Uncarriable, size_of
 from .errors import LoadError, as_exception
@@ -127,6 +128,11 @@ class Memoized:
         tags = tag_tuple(self._tags(value)) if callable(self._tags) else self._tags
         return Loaded(value, Fate.STORE, self._size(value), tags)
 
+    @property
+    def judges_nothing(self) -> bool:
+        """Does none of the decorator's functions look at a result?"""
+        return self._sizeof is None and quiet.decides_nothing(self._tags, self._store_if)
+
     def _refuse_used_up(self, value: Any) -> None:
         """Raise `TypeError` for what is not the same for the next caller."""
         head = value[0] if isinstance(value, tuple) and value else value
@@ -176,18 +182,27 @@ class Computing:
         return self._close(value, None)
 
     async def on_loop(self) -> Loaded:
-        """The coroutine on the loop; the app context's hooks and our own measuring off it."""
+        """The coroutine on the loop; hooks, and measuring what may be large, off it."""
         runtime, context = self._flight.runtime, self._flight.context()
         value, failed = None, None
-        await runtime.work(lambda: context.run(self._open))
+        await runtime.phase(context, self._open, quiet.opens_app_context(self._app))
         try:
             value = await self._flight.run(self._run(), context)
         except asyncio.CancelledError as error:  # draining
-            runtime.executor.submit(context.run, self._tear_down, error)
+            runtime.begin(functools.partial(context.run, self._tear_down, error))
             raise
         except Exception as error:
             failed = error
-        return await runtime.work(lambda: context.run(self._close, value, failed))
+        close = functools.partial(self._close, value, failed)
+        return await runtime.phase(context, close, failed is None and self._closes_quietly(value))
+
+    def _closes_quietly(self, value: Any) -> bool:
+        """Will `_close` run nothing of the user's, and nothing that takes long?"""
+        return (
+            quiet.is_small(value)
+            and self._memoized.judges_nothing
+            and quiet.closes_app_context(self._app)
+        )
 
     def _open(self) -> None:
         self._context = self._app.app_context()

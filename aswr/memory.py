@@ -1,9 +1,9 @@
 """The embedded default backend: an aiocache cache that is bounded in bytes and resists scans.
 
 Owns the entries of one process and the decision which of them leave when the room runs out.
-``peek``, ``used``, ``keys``, ``len`` and the counters are for any thread; everything that writes
+``peek``, ``uses``, ``keys``, ``len`` and the counters are for any thread; everything that writes
 (``put``, ``discard`` and all of aiocache's coroutines) is for one thread, that of aswr's loop.
-Imports the standard library and aiocache, nothing of aswr, and never a lock, a thread or a timer.
+Imports aiocache and msgspec, nothing of aswr, and never a lock, a thread or a timer.
 
 The algorithm is S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache
 eviction", SOSP 2023), in bytes because web pages are not of one size:
@@ -41,7 +41,7 @@ changed.) What it returns is a node, and **a node belongs to one key for ever**:
 for another, so whoever still holds one that was just evicted reads the last value of the right key.
 Attribute stores are single pointer writes. A replace writes the value before its deadline and
 readers look in the other order, so no value is seen under a later deadline than its own. A discard
-empties the node; who comes in between gets None, a miss. ``freq`` and ``used`` are read, then
+empties the node; who comes in between gets None, a miss. ``freq`` and ``uses`` are read, then
 written, and may lose an update: one read more or less is counted, no more than that. Only ``main``,
 ``size`` and the totals must be exact, and only the writer touches those.
 """
@@ -53,15 +53,14 @@ from collections.abc import Callable, Hashable, Iterable
 from sys import getsizeof
 from typing import Any
 
+import msgspec
 from aiocache.base import BaseCache
 from aiocache.serializers import NullSerializer
 
-# What the cache adds to the key and to the value's own bytes: the node 88, its size 32, its place
-# in a queue 8, in the ghost 4 to 8, in the dict 60 to 120 (as full as that happens to be), the
-# value's header and rounding up 48. Checked on CPython 3.11, x86-64, with 40,000 to 200,000 entries
-# of 1 KiB under three kinds of key: tracemalloc found 0.95 to 1.01 of `bytes`, resident memory 0.95
-# to 1.03.
-ENTRY_OVERHEAD = 240
+# What the cache adds to key and value: the node 80, its size 32, its place in a queue 8, in the
+# ghost 4 to 8, in the dict 30 to 120 (as full as that happens to be), what the allocator cannot use
+# 50. Checked, with what the store adds, by `tests/benchmarks/memory.py`.
+ENTRY_OVERHEAD = 248
 _SPARED = 10_000  # nodes that one put may pass over because they were read: some milliseconds
 _SLACK = 64 * 1024  # bytes, at most, of room that an evicting put leaves for the next ones
 _DIGEST = 2**30 - 1  # as much of a hash as the ghost keeps: one digit of a Python int
@@ -72,32 +71,35 @@ def entry_bytes(key: Hashable, size: int) -> int:
 
     All the text in a key counts, through nested tuples too; other objects in it count as small.
     """
-    return size + ENTRY_OVERHEAD + _key_bytes(key)
+    return size + ENTRY_OVERHEAD + key_bytes(key)
 
 
-def _key_bytes(key: object) -> int:  # not sys.getsizeof, which takes 0.2 µs per part
+_text_bytes = str.__sizeof__  # what sys.getsizeof asks, in an eighth of the time
+
+
+def key_bytes(key: Hashable) -> int:
+    """What a key takes, with everything in it but small things that are there anyway."""
     if isinstance(key, str):
-        return 40 + (len(key) if key.isascii() else 4 * len(key))
+        return _text_bytes(key)
     if not isinstance(key, tuple):
         return 40 + len(key) if isinstance(key, bytes) else 32
     total = 48 + 8 * len(key)
     for part in key:
-        if part:  # "", 0, () and None are there anyway
-            total += _key_bytes(part)
+        if part:  # not "", 0, () or None
+            total += _text_bytes(part) if type(part) is str else key_bytes(part)
     return total
 
 
-class _Node:
-    __slots__ = ("deadline", "freq", "key", "main", "size", "used", "value")
-
-    def __init__(self, key: Hashable, value: object, size: int, deadline: float | None) -> None:
-        self.key = key
-        self.value = value
-        self.size = size  # as counted, key and overhead included; 0: a tombstone
-        self.deadline = deadline
-        self.main = False
-        self.freq = 0
-        self.used = False
+# Made in a third of the time of a class with slots. The garbage collector does not look into nodes,
+# a million of them would hold it up: a value that refers to its own cache keeps that alive.
+class _Node(msgspec.Struct, gc=False):
+    key: Hashable
+    value: object
+    size: int  # as counted, key and overhead included; 0: a tombstone
+    deadline: float | None
+    main: bool = False
+    freq: int = 0
+    uses: int = 0  # since the last put
 
 
 class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
@@ -154,6 +156,9 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._nodes
+
     def __repr__(self) -> str:
         return (
             f"<MemoryCache {len(self)} entries, {self.bytes} of {self.max_bytes} bytes, "
@@ -169,10 +174,9 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         node = self._nodes.get(key)
         if node is None or (node.deadline is not None and node.deadline <= self._clock()):
             return None
-        freq = node.freq
-        if freq < 3:
-            node.freq = freq + 1
-        node.used = True
+        if node.freq < 3:
+            node.freq += 1
+        node.uses += 1
         return node.value
 
     def glance(self, key: Hashable) -> object | None:
@@ -182,10 +186,14 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
             return None
         return node.value
 
+    def uses(self, key: Hashable) -> int:
+        """How often ``key`` was peeked since it was last put. Any thread, never waits."""
+        node = self._nodes.get(key)
+        return 0 if node is None else node.uses
+
     def used(self, key: Hashable) -> bool:
         """Whether ``key`` was peeked since it was last put. Any thread, never waits."""
-        node = self._nodes.get(key)
-        return node is not None and node.used
+        return self.uses(key) > 0
 
     def frequency(self, key: Hashable) -> int:
         """How often ``key`` was peeked of late, 0 to 3. Any thread, never waits."""
@@ -199,23 +207,30 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
             node.freq = max(node.freq - 1, 0)
 
     def put(
-        self, key: Hashable, value: object, size: int, *, deadline: float | None = None
+        self,
+        key: Hashable,
+        value: object,
+        size: int,
+        *,
+        key_size: int | None = None,
+        deadline: float | None = None,
     ) -> bool:
         """Insert or replace ``key``, evicting what must go. Loop thread only.
 
-        ``size`` is the value's own bytes; the key and the cache's own share are added to it. From
-        ``deadline`` (in the clock's seconds) on, the key reads as absent. False if the value takes
-        more than nine tenths of ``max_bytes``: then it is not kept, nor is the one it replaces.
+        ``size`` is the value's own bytes; the cache's own share is added to it, and the key:
+        ``key_size`` bytes, or, where that is not known, all the text in it. From ``deadline`` (in
+        the clock's seconds) on, the key reads as absent. False if the value takes more than nine
+        tenths of ``max_bytes``: then it is not kept, nor is the one it replaces.
         """
-        cost = size + ENTRY_OVERHEAD + _key_bytes(key)
+        cost = size + ENTRY_OVERHEAD + (key_bytes(key) if key_size is None else key_size)
         if cost > self._largest:
             self.discard(key)
             return False
-        node = self._nodes.get(key)
-        if node is not None:
+        new = _Node(key, value, cost, deadline)
+        node = self._nodes.setdefault(key, new)  # one look-up where get and set are two
+        if node is not new:
             return self._replace(node, value, cost, deadline)
         victims = self._make_room(cost) if self.bytes + cost > self.max_bytes else None
-        self._nodes[key] = node = _Node(key, value, cost, deadline)
         self.bytes += cost
         digest = hash(key) & _DIGEST
         if self._ghost[digest & self._mask] == digest:
@@ -249,7 +264,7 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         victims = self._make_room(growth, node) if self.bytes + growth > self.max_bytes else None
         node.value = value  # before the deadline: readers look in the other order
         node.deadline = deadline
-        node.used = False
+        node.uses = 0
         node.size = cost
         self.bytes += growth
         if not node.main:
@@ -265,24 +280,36 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         queue inside its share and nothing else in main there is room already.
         """
         victims: list[Hashable] = []
+        nodes, small, main, ghost, mask = (
+            self._nodes, self._small, self._main, self._ghost, self._mask,
+        )  # fmt: skip
+        excess = self.bytes + growth - self._goal
+        small_excess = self._small_bytes - self._small_share
         spared = 0
-        while self.bytes + growth > self._goal:
-            over = self._small_bytes > self._small_share
-            node = (self._small if over else self._main).popleft()
-            if not node.size:
+        while excess > 0:
+            over = small_excess > 0
+            node = (small if over else main).popleft()
+            size, freq = node.size, node.freq
+            if not size:
                 self._dead -= 1
-            elif node is keep or (node.freq and spared < _SPARED + 8 * len(victims)):
+            elif node is keep or (freq and spared < _SPARED + 8 * len(victims)):
                 spared += 1
-                self._spare(node)
+                if over:
+                    node.main = True
+                    small_excess -= size
+                node.freq = 0 if over or not freq else freq - 1
+                main.append(node)
             else:
                 key = node.key
-                del self._nodes[key]
-                self.bytes -= node.size
+                del nodes[key]
+                excess -= size
                 victims.append(key)
                 if over:
-                    self._small_bytes -= node.size
+                    small_excess -= size
                     digest = hash(key) & _DIGEST
-                    self._ghost[digest & self._mask] = digest
+                    ghost[digest & mask] = digest
+        self.bytes = self._goal + excess - growth
+        self._small_bytes = self._small_share + small_excess
         return victims
 
     def _report(self, victims: list[Hashable]) -> None:
@@ -294,15 +321,6 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         if self._on_evict is not None:
             for key in victims:
                 self._on_evict(key)
-
-    def _spare(self, node: _Node) -> None:
-        if node.main:
-            node.freq = max(node.freq - 1, 0)
-        else:
-            node.main = True
-            node.freq = 0
-            self._small_bytes -= node.size
-        self._main.append(node)
 
     def _sweep(self) -> None:
         self._small = deque(node for node in self._small if node.size)
@@ -395,8 +413,8 @@ class MemoryCache(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         return True
 
     async def _raw(self, command: str, *args: Any, **_: object) -> Any:
-        if command not in ("get", "peek", "used", "put", "discard", "keys"):
-            raise ValueError(f"no raw command {command!r}: get, peek, used, put, discard, keys")
+        if command not in ("get", "peek", "uses", "put", "discard", "keys"):
+            raise ValueError(f"no raw command {command!r}: get, peek, uses, put, discard, keys")
         return getattr(self, "peek" if command == "get" else command)(*args)
 
     async def _redlock_release(self, key: Hashable, value: object) -> int:

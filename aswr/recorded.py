@@ -28,6 +28,7 @@ class Notes(Protocol):
     """Who is told of reads."""
 
     rules: Rules
+    armed: bool
 
     def note(self, name: str) -> None: ...
 
@@ -170,7 +171,7 @@ class RecordedEnviron(_Noting):
     __slots__ = ()
 
     def look(self, key: Any) -> None:
-        if key not in self._own and isinstance(key, str):
+        if self.recorder.armed and key not in self._own and isinstance(key, str):
             self.recorder.note(self.recorder.rules.input_of(key))
 
     def look_all(self) -> None:

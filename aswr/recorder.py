@@ -21,6 +21,7 @@ from flask.ctx import AppContext, RequestContext
 from flask.globals import _cv_app
 from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import EnvironHeaders
+from werkzeug.routing import Map
 from werkzeug.sansio.request import Request as SansRequest
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as PlainRequest
@@ -89,17 +90,17 @@ class Recorder:
         self.scoped = scoped
         self.reads: dict[str, str] = {}
         self._on_read = on_read
-        self._armed = False
+        self.armed = False
         self._constructing = False
         self.given: Mapping[str, Any] = {}  # the render's environ
 
     def arm(self) -> None:
         """From now on reads count."""
-        self._armed = True
+        self.armed = True
 
     def disarm(self) -> None:
         """Reads no longer count: teardown is not the view."""
-        self._armed = False
+        self.armed = False
 
     @contextmanager
     def constructing(self) -> Iterator[None]:
@@ -115,7 +116,7 @@ class Recorder:
 
     def note(self, name: str) -> None:
         """The render reads an input."""
-        if not self._armed or not name or self._known(name):
+        if not self.armed or not name or self._known(name):
             return
         if self.makes_g and name.startswith("g."):
             return
@@ -420,6 +421,9 @@ class RecordedSession(NullSession):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
+_BINDS = Flask.create_url_adapter
+
+
 class RecordedContext(RequestContext):
     """A request context on a recorded environ; copies of it are recorded too."""
 
@@ -444,7 +448,8 @@ def recorded_context(app: Flask, environ: dict[str, Any], recorder: Recorder) ->
     session = None
     if not recorder.scoped:
         session = RecordedSession(recorder, app.session_interface.get_cookie_name(app))
-    recorder.arm()  # a request class of the app's own may look at headers
+    if not _constructs_as_flask(app):  # what is the app's own may look at headers
+        recorder.arm()
     try:
         with recorder.constructing():
             request = recorded_request_class(app.request_class)(recorded)
@@ -452,6 +457,13 @@ def recorded_context(app: Flask, environ: dict[str, Any], recorder: Recorder) ->
         return RecordedContext(app, recorded, request=request, session=session)
     finally:
         recorder.disarm()
+
+
+def _constructs_as_flask(app: Flask) -> bool:
+    """Is all that making a request context reads what it takes to make any?"""
+    binds = app.create_url_adapter
+    plain = app.request_class is Request and getattr(binds, "__func__", None) is _BINDS
+    return plain and type(app.url_map) is Map
 
 
 def writes_session(context: RequestContext) -> bool:

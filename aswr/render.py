@@ -6,7 +6,8 @@ A load has three phases in one `contextvars.Context`, which starts empty:
     run    (loop)      the view's coroutine, as a task in that Context
     close  (executor)  make_response or error handler, freeze the body, verdict, teardown, pop
 
-A plain function runs all three on one executor thread. Synchronous code never runs on the loop.
+A plain function runs all three on one executor thread. The user's synchronous code never runs on
+the loop; a phase in which there is none (`quiet`) may.
 May know Flask, the recorder and the engine's values; must not know the manager or the decorators.
 """
 
@@ -28,7 +29,7 @@ from flask.signals import got_request_exception, request_finished, request_start
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.utils import host_is_trusted
 
-from . import conditions, http
+from . import conditions, http, quiet
 from .bodies import StreamTooLong, freeze
 from .checks import Tags, tag_tuple
 from .codec import Answer, Entry
@@ -178,9 +179,9 @@ class Rendering:
         return context.run(self._close)
 
     async def on_loop(self) -> Loaded:
-        """Open and close on the executor, the coroutine in between on the loop."""
+        """Open and close on the executor, unless quiet, the coroutine in between on the loop."""
         runtime, context = self._flight.runtime, self._flight.context()
-        await runtime.work(lambda: context.run(self._open))
+        await runtime.phase(context, self._open, self._opens_quietly)
         if self._wants_run:
             try:
                 self._value = await self._flight.run(self._run_async(), context)
@@ -189,7 +190,28 @@ class Rendering:
                 raise
             except Exception as error:
                 self._error = error
-        return await runtime.work(lambda: context.run(self._close))
+        return await runtime.phase(context, self._close, self._closes_quietly)
+
+    @property
+    def _opens_quietly(self) -> bool:
+        """Will `_open` run nothing of the user's?"""
+        plan, hooks = self._target.plan, self._target.instance is not None
+        hooks = hooks or self._scoped or plan.public or plan.run_before_request
+        return not hooks and quiet.opens_request_context(self._app)
+
+    @property
+    def _closes_quietly(self) -> bool:
+        """Will `_close` run nothing of the user's, and nothing that takes long?"""
+        target, context = self._target, self._context
+        return (
+            self._error is None
+            and quiet.is_short(self._value)
+            and context is not None
+            and not context._after_request_functions
+            and not (self._scoped or target.plan.public or target.plan.compress)
+            and quiet.decides_nothing(target.tags, target.store_if)
+            and quiet.closes_request_context(self._app)
+        )
 
     def blocking(self) -> Loaded:
         """As `on_thread`, the coroutine on an event loop of the thread's own."""
@@ -209,7 +231,7 @@ class Rendering:
             self._target.notes.passes([name], self._rules.kind)
             self._flight.release(describe([name]))
         else:
-            self._flight.note_read(name)
+            self._flight.note_read(name, self._rules.bars(name))
 
     # open
 

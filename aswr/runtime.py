@@ -19,13 +19,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 
-from .executor import DaemonExecutor
+from .executor import DaemonExecutor, Rank
 from .watchdog import Watchdog
 
 log = logging.getLogger("aswr.runtime")
@@ -49,7 +49,8 @@ class Runtime:
     def __init__(self, workers: int) -> None:
         refuse_where_threads_do_not_run()
         self.loop = asyncio.new_event_loop()
-        self.executor = DaemonExecutor(workers)
+        # One more than may be at long work: the phases of async loads must not wait for sync ones.
+        self.executor = DaemonExecutor(workers, spare=1)
         self.loop.set_default_executor(self.executor)
         self.waiting = 0  # threads that wait for loads; a plain += as for the engine's counters
         self.tasks: set[asyncio.Task[Any]] = set()  # every task of ours; changed on the loop only
@@ -135,13 +136,21 @@ class Runtime:
                 f"in async code write {twin}"
             )
 
+    def begin(self, call: Callable[[], T], rank: Rank = Rank.BRIEF) -> Future[T]:
+        """Run synchronous code on an executor thread, in an empty context. Any thread."""
+        context = contextvars.Context()
+        return self.executor.enqueue(rank, partial(context.run, without_stop_iteration, call))
+
     async def work(self, call: Callable[[], T]) -> T:
-        """Run synchronous code on an executor thread, in an empty context.
+        """`begin` something brief, and wait for it.
 
         A cancelled caller leaves; the call goes on, since a thread cannot be stopped.
         """
-        call = partial(contextvars.Context().run, without_stop_iteration, call)
-        return await asyncio.shield(self.loop.run_in_executor(self.executor, call))
+        return await asyncio.shield(asyncio.wrap_future(self.begin(call)))
+
+    async def phase(self, context: contextvars.Context, call: Callable[[], T], quiet: bool) -> T:
+        """Run one phase of a load in the load's own context: here and now where it is ``quiet``."""
+        return context.run(call) if quiet else await self.work(lambda: context.run(call))
 
     def end(self) -> None:
         """Cancel what is left and end the loop thread, without waiting for it; idempotent."""
@@ -212,13 +221,31 @@ class thread_sensitive:
     """
 
     async def __aenter__(self) -> None:
-        self._executor = DaemonExecutor(1, "aswr-sensitive")
+        self._executor = _OneThread()
         self._context = ThreadSensitiveContext(executor=self._executor)
         await self._context.__aenter__()  # type: ignore[no-untyped-call]
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self._context.__aexit__(*exc_info)  # type: ignore[no-untyped-call]
-        self._executor.shutdown(wait=False)
+        self._executor.shutdown()
+
+
+class _OneThread(Executor):
+    """A pool of one daemon thread, which hardly any load needs: made when one does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: DaemonExecutor | None = None
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        with self._lock:
+            self._pool = self._pool or DaemonExecutor(1, "aswr-sensitive")
+        return self._pool.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=cancel_futures)
 
 
 def refuse_where_threads_do_not_run() -> None:

@@ -1,9 +1,9 @@
 """Where entries live: bounded memory in front, an aiocache backend behind where one is given.
 
 Owns the memory, the purge stamps, the indexes from paths and URLs to keys, and the backend client.
-Any thread may `peek` and `purge`; everything else runs on the loop. The only module (with `memory`)
-that speaks to aiocache: bytes in, bytes out, and whatever goes wrong there reads as absent and is
-counted. Must not know Flask.
+Any thread may `peek`, `glance` and `purge`; everything else runs on the loop. The only module
+(with `memory`) that speaks to aiocache: bytes in, bytes out, and whatever goes wrong there reads as
+absent and is counted. Must not know Flask.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from . import codec
 from .codec import Entry
+from .kept import Commons, Kept, size_of_key
 from .keys import VariantKey, ViewKey, base_of, digest
 from .memory import MemoryCache
 
@@ -33,7 +34,11 @@ log = logging.getLogger("aswr.store")
 BACKEND_LIMIT = 0.25  # seconds; aiocache's own default of 5 would be paid by visitors
 MOST_STAMPS = 10_000
 TIRE_AFTER = 16  # times as many variants as a URL has were displaced: then all count as less used
-INDEX_BYTES = 280  # of a view's key in the index from paths to keys, as tracemalloc has it
+MOST_READY = 256  # entries, of half a kilobyte beyond what memory counts
+LARGEST_READY = 2**16  # bytes of a body: one may be held a while after it has left memory
+URL_BYTES = 56  # of a URL in the index from paths to URLs; 32 to 88, as full as that is
+VARIANT_BYTES = 40  # of a variant in its URL's index, less what its URL's note shares with others
+INDEX_BYTES: dict[type, int] = {ViewKey: URL_BYTES, VariantKey: URL_BYTES + VARIANT_BYTES}
 
 
 class Stamps:
@@ -48,6 +53,7 @@ class Stamps:
         self._numbers = itertools.count(1)
         self._clock = clock
         self.forget()
+        self.newest = 0  # of all stamps there ever were: none concerns what was born later
         self.purged_at = -math.inf  # when anything was last purged, for entries of other epochs
         self.floor = 0  # everything born before it is dead
         self.tags: dict[str, int] = {}
@@ -67,20 +73,20 @@ class Stamps:
         with self._lock:
             self.purged_at = self._clock()
             for tag in tags:
-                self.tags[tag] = self.latest_tag = self.tick()
+                self.tags[tag] = self.latest_tag = self._stamp()
             self._bound(self.tags)
 
     def purge_key(self, name: Hashable) -> int:
         with self._lock:
             self.purged_at = self._clock()
-            number = self.keys[name] = self.tick()
+            number = self.keys[name] = self._stamp()
             self._bound(self.keys)
             return number
 
     def purge_all(self) -> int:
         with self._lock:
             self.purged_at = self._clock()
-            number = self.floor = self.tick()
+            number = self.floor = self._stamp()
             self.tags.clear()
             self.keys.clear()
             return number
@@ -104,8 +110,12 @@ class Stamps:
         # Too many to remember one by one: everything stored so far counts as purged. Costs
         # loads, never a stale answer.
         if len(stamps) > MOST_STAMPS:
-            self.floor = self.tick()
+            self.floor = self._stamp()
             stamps.clear()
+
+    def _stamp(self) -> int:
+        self.newest = number = self.tick()
+        return number
 
 
 def names_of(key: Hashable) -> tuple[Hashable, ...]:
@@ -114,10 +124,6 @@ def names_of(key: Hashable) -> tuple[Hashable, ...]:
     if isinstance(url, ViewKey):
         return (url.path, (url.path, url.query))
     return (url,)
-
-
-def _query_of(key: ViewKey | VariantKey) -> str:
-    return key.base.query if type(key) is VariantKey else key.query  # type: ignore[union-attr]
 
 
 class Variants:
@@ -129,14 +135,16 @@ class Variants:
 
     __slots__ = ("_once", "displaced", "keys")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self) -> None:
         self.keys: dict[VariantKey, int] = {}  # with the numbers of their arrival
         self.displaced = 0
-        self._once: collections.deque[int] = collections.deque(maxlen=most)
+        self._once: collections.deque[int] | None = None  # it takes 700 bytes; few URLs need one
 
-    def again(self, key: VariantKey) -> bool:
-        """Was it asked for before, of late?"""
+    def again(self, key: VariantKey, most: int) -> bool:
+        """Was it asked for before, among the last ``most``?"""
         mark = hash(key)
+        if self._once is None:
+            self._once = collections.deque(maxlen=most)
         if mark in self._once:
             self._once.remove(mark)
             return True
@@ -173,23 +181,41 @@ class Store:
         """Start empty: in a forked child the parent may have been in the midst of a change."""
         self.stamps.forget()
         self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
-        self._paths: dict[str, set[ViewKey | VariantKey]] = {}
+        self._commons = Commons()
+        self._ready: dict[Hashable, tuple[Kept, Entry]] = {}  # what was peeked of late, as it is
+        self._paths: dict[str, ViewKey | set[ViewKey]] = {}  # most paths have one URL
         self._urls: dict[ViewKey, Variants] = {}
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._backend = None
 
     def peek(self, key: Hashable) -> Entry | None:
         """The entry of a key that no purge concerns; any thread, no lock, no await."""
-        return self._unless_purged(key, self.memory.peek(key))
+        kept = self._living(key, self.memory.peek(key))
+        if type(kept) is not Kept:
+            return kept  # type: ignore[no-any-return]
+        ready = self._ready.get(key)
+        return ready[1] if ready is not None and ready[0] is kept else self._make_ready(key, kept)
+
+    def _make_ready(self, key: Hashable, kept: Kept) -> Entry:
+        entry = kept.entry()
+        if len(kept.body) <= LARGEST_READY:
+            if len(self._ready) >= MOST_READY:
+                self._ready.clear()
+            self._ready[key] = kept, entry  # readers may overwrite each other: with the same
+        return entry
 
     def glance(self, key: Hashable) -> Entry | None:
         """As `peek`, but not a use of the entry: for who looks after entries."""
-        return self._unless_purged(key, self.memory.glance(key))
+        kept = self._living(key, self.memory.glance(key))
+        return kept.entry() if type(kept) is Kept else kept
 
-    def _unless_purged(self, key: Hashable, entry: Any) -> Entry | None:
-        if entry is None or self.stamps.latest(key, entry.tags) > entry.born:
+    def _living(self, key: Hashable, kept: Any) -> Any:
+        if kept is None:
             return None
-        return entry  # type: ignore[no-any-return]
+        stamps = self.stamps
+        if kept.born <= stamps.newest and stamps.latest(key, kept.tags) > kept.born:
+            return None
+        return kept
 
     def publish(self, key: Hashable, entry: Entry) -> bool:
         """Put an entry in memory unless it is purged or older than what is there.
@@ -201,19 +227,15 @@ class Store:
         old: Any = self.memory.glance(key)
         if old is not None and old.born > entry.born:
             return False
-        url = base_of(key)
-        size = entry.size + (INDEX_BYTES if isinstance(url, ViewKey) else 0)
         gives_way = self._gives_way(key) if old is None and type(key) is VariantKey else None
         if gives_way is key:
             return False
-        if not self.memory.put(key, entry, size):
+        kept, size = self._commons.short(entry)
+        key_size = size_of_key(key) + INDEX_BYTES.get(type(key), 0)
+        if not self.memory.put(key, kept, size, key_size=key_size):
             self._unindex(key)  # what it would have replaced is gone too
             return False
-        if isinstance(url, ViewKey):
-            self._paths.setdefault(url.path, set()).add(key)  # type: ignore[arg-type]
-        if type(key) is VariantKey:
-            variants = self._urls.setdefault(key.base, Variants(self._max_variants))
-            variants.keys.setdefault(key, entry.born)
+        self._index(key, entry.born)
         if gives_way is not None:
             self.discard(gives_way)
         return True
@@ -227,7 +249,7 @@ class Store:
         worth = {known: self._worth(known, now) for known in variants.keys}
         least = min(worth, key=worth.__getitem__)
         live = worth[least][0]  # then all of them may still be served
-        if live and not variants.again(key):
+        if live and not variants.again(key, self._max_variants):
             return key
         variants.displaced += 1
         if variants.displaced % (TIRE_AFTER * self._max_variants) == 0:
@@ -246,18 +268,24 @@ class Store:
         self.memory.discard(key)
         self._unindex(key)
 
-    def variants(self, path: str, query: str | None = None) -> list[ViewKey | VariantKey]:
+    def variants(self, path: str, query: str | None = None) -> list[Hashable]:
         """The keys stored under a path, of every query or of the one given."""
-        keys = tuple(self._paths.get(path, ()))  # a copy: the loop may change it meanwhile
-        return [key for key in keys if query is None or _query_of(key) == query]
+        known = self._paths.get(path, set())
+        urls = tuple(known) if isinstance(known, set) else (known,)  # a copy: the loop changes it
+        keys = [key for url in urls if query in (None, url.query) for key in self.keys_of(url)]
+        return [key for key in keys if key in self.memory]
 
     def keys_of(self, url: Hashable) -> list[Hashable]:
         """The keys stored for one URL: its own, and its variants'."""
         known = self._urls.get(url) if isinstance(url, ViewKey) else None
         return [url, *(known.keys if known is not None else ())]
 
+    def uses(self, key: Hashable) -> int:
+        """How often was the entry read since it was last published? Any thread."""
+        return self.memory.uses(key)
+
     def used(self, key: Hashable) -> bool:
-        """Was the entry read since it was last published?"""
+        """Was the entry read since it was last published? Any thread."""
         return self.memory.used(key)
 
     def sweep(self, key: Hashable, number: int) -> None:
@@ -271,18 +299,36 @@ class Store:
         for key in list(self.memory.keys()):
             self.sweep(key, number)
 
-    def _unindex(self, key: Hashable) -> None:
+    def _index(self, key: Hashable, born: int) -> None:
         url = base_of(key)
-        if not isinstance(url, ViewKey):
+        if type(url) is not ViewKey:
             return
-        if (keys := self._paths.get(url.path)) is not None:
-            keys.discard(key)
-            if not keys:
-                del self._paths[url.path]
-        if key is not url and (variants := self._urls.get(url)) is not None:
+        known = self._paths.setdefault(url.path, url)
+        if isinstance(known, set):
+            known.add(url)
+        elif known != url:
+            self._paths[url.path] = {known, url}
+        if type(key) is VariantKey:
+            self._urls.setdefault(url, Variants()).keys.setdefault(key, born)
+
+    def _unindex(self, key: Hashable) -> None:
+        """Forget a key that is no longer in memory, and its URL with its last one."""
+        self._ready.pop(key, None)
+        url = base_of(key)
+        if type(url) is not ViewKey:
+            return
+        if (variants := self._urls.get(url)) is not None:
             variants.keys.pop(key, None)  # type: ignore[call-overload]
-            if not variants.keys:
-                del self._urls[url]
+            if variants.keys:
+                return
+            del self._urls[url]
+        known = self._paths.get(url.path)
+        if url in self.memory or known is None:
+            return
+        if isinstance(known, set):
+            known.discard(url)
+        if not known or known == url:
+            del self._paths[url.path]
 
     # The backend. Every failure is a miss and a count; a change of state is one log line.
 

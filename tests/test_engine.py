@@ -126,6 +126,7 @@ class Bench:
         *,
         workers: int = 4,
         max_waiters: int = 100,
+        max_loads: int = 100,
         max_bytes: int = 2**20,
         backend: BaseCache | Callable[[], BaseCache] | None = None,
         max_variants: int = 64,
@@ -135,7 +136,7 @@ class Bench:
         self.store = Store("test", self.clock, max_bytes, backend, max_variants)
         self.engine = Engine(
             "test", self.store, lambda: self.runtime, clock=self.clock, random=lambda: 0.0,
-            max_waiters=max_waiters,
+            max_waiters=max_waiters, max_loads=max_loads,
         )  # fmt: skip
 
     def barrier(self) -> None:
@@ -2558,6 +2559,218 @@ def test_what_is_learned_while_the_backend_is_asked(
     assert [bench.result(waiter).value for waiter in waiters] == ["dark page", "light page"]
     bench.join()
     assert [bench.sees(dark), bench.sees(light)] == ["dark page", "light page"]
+
+
+# Load on purpose: who waits goes first, then the hottest.
+
+
+@pytest.fixture
+def narrow(benches: Callable[..., Bench]) -> Bench:
+    """One load in the background at a time, one worker."""
+    return benches(max_loads=1, workers=1)
+
+
+def stale(bench: Bench, *names: str, **options: Any) -> list[Source]:
+    """Sources of stored entries that are due to be loaded anew."""
+    sources = [Source((name,), **options) for name in names]
+    for source in sources:
+        bench.store_now(source, f"old {source.load.key[0]}")  # type: ignore[index]
+    bench.clock.now += 7
+    return sources
+
+
+def start(bench: Bench, *sources: Source) -> None:
+    for source in sources:
+        bench.engine.start(source.load)
+    bench.barrier()
+
+
+def flying(bench: Bench) -> list[str]:
+    return [key[0] for key in bench.engine.flights]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_loads_in_the_background_are_bounded(benches: Callable[..., Bench], sync: bool) -> None:
+    """So many that nobody waits for are under way; the end of one is the beginning of another."""
+    bench = benches(max_loads=2)
+    sources = stale(bench, *"abcde", sync=sync)
+    start(bench, *sources)
+    assert (flying(bench), bench.engine.stats()["queued"]) == (["a", "b"], 3)
+    for source in sources:
+        call = source.next()
+        bench.barrier()
+        assert len(bench.engine.flights) <= 2
+        call.give("new")
+    bench.join()
+    assert [bench.served(source.load.key) for source in sources] == ["new"] * 5
+    assert bench.engine.stats()["queued"] == 0
+
+
+def test_the_hottest_goes_first(narrow: Bench) -> None:
+    """Of what is queued begins what was used most since it was stored; of equals the oldest."""
+    first, *sources = stale(narrow, *"abcde")
+    for source, uses in zip(sources, (1, 3, 1, 2), strict=True):
+        for _ in range(uses):
+            narrow.store.peek(source.load.key)
+    start(narrow, first, *sources)
+    order = []
+    for _ in range(5):
+        (name,) = flying(narrow)
+        order.append(name)
+        next(s for s in (first, *sources) if s.load.key == (name,)).next().give("new")
+        narrow.join_but(0) if len(order) == 5 else _until(
+            lambda name=name: flying(narrow) != [name]
+        )
+    assert order == ["a", "c", "e", "b", "d"]
+
+
+def test_a_queued_key_is_asked_for_once(narrow: Bench) -> None:
+    """Stale hits and ticks of a key that is queued change nothing."""
+    held, source = stale(narrow, "held", "page")
+    start(narrow, held)
+    assert narrow.engine.wants(source.load.key)
+    assert narrow.runtime.submit(_returning(narrow.engine.tick, source.load), "").result(LIMIT)
+    assert not narrow.engine.wants(source.load.key)
+    start(narrow, source, source)
+    assert not narrow.runtime.submit(_returning(narrow.engine.tick, source.load), "").result(LIMIT)
+    assert narrow.engine.stats()["queued"] == 1
+    held.next().give("new")
+    source.next().give("new")
+    narrow.join()
+    assert source.loads == 2
+
+
+def test_who_waits_never_queues(narrow: Bench) -> None:
+    """A miss begins at once, however full it is; so does a queued load, when somebody asks."""
+    held, queued = stale(narrow, "held", "queued")
+    start(narrow, held, queued)
+    fresh = Source(("fresh",))
+    waiters = [narrow.ask(source) for source in (fresh, queued)]
+    assert flying(narrow) == ["held", "fresh", "queued"]
+    assert narrow.engine.stats()["queued"] == 0
+    for source in (fresh, queued, held):
+        source.next().give("new")
+    assert [narrow.result(waiter).value for waiter in waiters] == ["new", "new"]
+    narrow.join()
+    assert queued.loads == 2, "its place in the queue is not used again"
+
+
+def test_who_joins_a_background_load_makes_no_room(narrow: Bench) -> None:
+    """A load that began for nobody counts to its end: company makes it no cheaper."""
+    held, queued = stale(narrow, "held", "queued")
+    start(narrow, held, queued)
+    waiter = narrow.ask(held)
+    assert flying(narrow) == ["held"]
+    held.next().give("new")
+    assert narrow.result(waiter).value == "new"
+    queued.next().give("new")
+
+
+def test_what_is_queued_is_looked_at_again(narrow: Bench) -> None:
+    """What is fresh by the time that there is room is not loaded; what was purged is."""
+    held, renewed, purged = stale(narrow, "held", "renewed", "purged")
+    start(narrow, held, renewed, purged)
+    born, until = narrow.store.stamps.tick(), narrow.clock() + 9
+    new = Entry(
+        value="newer", stored=narrow.clock(), fresh_until=until, stale_until=until,
+        error_until=until, born=born,
+    )  # fmt: skip
+    narrow.runtime.submit(_returning(narrow.store.publish, renewed.load.key, new), "").result(LIMIT)
+    narrow.purge(lambda: narrow.engine.purge_call(purged.load.key))
+    held.next().give("new")
+    call = purged.next()
+    assert flying(narrow) == ["purged"]
+    call.give("new")
+    narrow.join()
+    assert narrow.served(purged.load.key) == "new"
+    assert renewed.loads == 1
+
+
+def test_a_queued_load_that_cannot_begin_holds_up_nobody(narrow: Bench) -> None:
+    """Whatever goes wrong with one when its turn comes, the next begins."""
+    held, bad, good = stale(narrow, "held", "bad", "good")
+
+    def fails(names: tuple[str, ...]) -> Any:
+        raise OSError("a key function")
+
+    bad.load = replace(bad.load, under=fails)
+    start(narrow, held, bad, good)
+    narrow.runtime.submit(
+        _returning(narrow.engine.urls.learn, bad.load.key, ("lang",), 10**9), ""
+    ).result(LIMIT)
+    held.next().give("new")
+    good.next().give("new")
+    narrow.join()
+    assert bad.loads == 1
+
+
+def test_a_queued_load_has_all_its_time(narrow: Bench) -> None:
+    """``load_timeout`` counts from where a load begins."""
+    held, queued = stale(narrow, "held", "queued", load_timeout=LIMIT)
+    start(narrow, held, queued)
+    due = [handle.when() for handle in narrow.runtime.loop._scheduled]  # type: ignore[attr-defined]
+    assert len(due) == 1
+    held.next().give("new")
+    queued.next().give("new")
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("outer", [False, True])
+def test_background_loads_that_wait_for_loads_end(narrow: Bench, sync: bool, outer: bool) -> None:
+    """One place and one worker are enough: who waits needs no place, and his thread makes room."""
+
+    async def one() -> int:
+        return 1
+
+    inner = nest(narrow, "inner", (lambda: 1) if sync else one, sync)
+    ask = get if outer else aget
+    loads = [nest(narrow, f"outer {n}", lambda: ask(narrow, inner), outer) for n in range(3)]
+    for load in (inner, *loads):
+        narrow.engine.start(load)
+    narrow.join()
+    assert [narrow.served(load.key) for load in loads] == [1, 1, 1]
+
+
+def test_a_waited_for_load_goes_before_background_ones(benches: Callable[..., Bench]) -> None:
+    """On the executor too: begun for somebody, or joined before a thread took it up."""
+    bench = benches(workers=1)
+    held, other, joined = stale(bench, "held", "other", "joined", sync=True)
+    fresh = Source(("fresh",), sync=True)
+    start(bench, held, other, joined)
+    call = held.next()
+    waiters = [bench.ask(source) for source in (fresh, joined)]
+    call.give("new")
+    fresh.next().give("fresh")
+    call = joined.next()
+    assert other.loads == 1
+    call.give("new")
+    assert [bench.result(waiter).value for waiter in waiters] == ["fresh", "new"]
+    other.next().give("new")
+
+
+def test_join_waits_for_what_is_queued(narrow: Bench) -> None:
+    """A load that was asked for is over when `join` is, wherever it was."""
+    held, queued = stale(narrow, "held", "queued")
+    start(narrow, held, queued)
+    joined = narrow.engine.join()
+    held.next().give("new")
+    call = queued.next()
+    narrow.barrier()
+    assert not joined.done()
+    call.give("new")
+    joined.result(LIMIT)
+
+
+def test_the_drain_begins_nothing_that_is_queued(narrow: Bench) -> None:
+    """At the end what is queued is dropped: what is under way has all the time there is."""
+    held, queued = stale(narrow, "held", "queued")
+    start(narrow, held, queued)
+    draining = narrow.runtime.submit(lambda: narrow.engine.drain(LIMIT), "drain")
+    narrow.barrier()
+    assert narrow.engine.stats()["queued"] == 0
+    held.next().give("new")
+    draining.result(LIMIT)
+    assert queued.loads == 1
 
 
 # Life cycle.

@@ -7,6 +7,7 @@ seen everything, and both must agree.
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.store = Store("machine", lambda: self.now, 2**20)
         self.engine = Engine(
             "machine", self.store, lambda: self.runtime, clock=lambda: self.now,
-            random=lambda: 0.0, max_waiters=1000,
+            random=lambda: 0.0, max_waiters=1000, max_loads=1000,
         )  # fmt: skip
         self.begun: list[tuple[Flight, Future[Loaded]]] = []  # loads the model has not yet seen
         self.loads = {key: self.load_of(key) for key in KEYS}
@@ -542,7 +543,8 @@ class VariantsMachine(RuleBasedStateMachine):
         self.engines = [
             Engine(
                 "machine", Store("machine", lambda: self.now, 2**20, backend, most),
-                lambda: self.runtime, clock=lambda: self.now, random=lambda: 0.0, max_waiters=1000,
+                lambda: self.runtime, clock=lambda: self.now, random=lambda: 0.0,
+                max_waiters=1000, max_loads=1000,
             )
             for _ in range(2 if shared else 1)
         ]  # fmt: skip
@@ -623,9 +625,12 @@ class VariantsMachine(RuleBasedStateMachine):
     )  # fmt: skip
     def ask(self, data: st.DataObject, force: bool, several: list[dict[str, str]]) -> None:
         process = data.draw(st.integers(0, len(self.engines) - 1))
+        seen = threading.Event()
+        self.runtime.post(seen.wait, LIMIT)  # so that the loop sees all of them at once
         for brings in several:
             real = self.engines[process].enlist(self.load_of(brings), force=force)
             self.visitors.append(Visitor(real, process, brings, self.event()))
+        seen.set()
 
     @rule(data=st.data(), brings=visitors, tick=st.booleans())
     def refresh(self, data: st.DataObject, brings: dict[str, str], tick: bool) -> None:

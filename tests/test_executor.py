@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from aswr.executor import DaemonExecutor
+from aswr.executor import DaemonExecutor, Rank
 
 LIMIT = 10.0  # seconds after which anything here is a failure
 
 
 @pytest.fixture
-def pools() -> Iterator[Callable[[int], DaemonExecutor]]:
+def pools() -> Iterator[Callable[..., DaemonExecutor]]:
     made: list[DaemonExecutor] = []
 
-    def make(max_workers: int) -> DaemonExecutor:
-        made.append(DaemonExecutor(max_workers, "test-pool"))
+    def make(max_workers: int, **options: int) -> DaemonExecutor:
+        made.append(DaemonExecutor(max_workers, "test-pool", **options))
         return made[-1]
 
     yield make
@@ -160,6 +160,86 @@ def test_order(pools: Callable[[int], DaemonExecutor]) -> None:
     for future in [pool.submit(began.append, number) for number in range(50)]:
         future.result(LIMIT)
     assert began == list(range(50))
+
+
+def test_ranks(pools: Callable[..., DaemonExecutor]) -> None:
+    """What is brief begins first, then what somebody waits for, which may come to be so later."""
+    pool, work, began = pools(1), Work(), list[str]()
+    held = pool.submit(work)
+    work.await_count(1)
+    first, *others = [
+        pool.enqueue(rank, lambda name=f"{rank.name} {number}": began.append(name))  # type: ignore[misc]
+        for rank in (Rank.BACKGROUND, Rank.AWAITED, Rank.BRIEF)
+        for number in (1, 2)
+    ]
+    pool.promote(first)
+    pool.promote(held)  # it has begun
+    work.go.set()
+    for future in (first, *others):
+        future.result(LIMIT)
+    assert began == ["BRIEF 1", "BRIEF 2", "AWAITED 1", "AWAITED 2", "BACKGROUND 1", "BACKGROUND 2"]
+
+
+@pytest.mark.parametrize("bound", [1, 2])
+def test_what_is_brief_does_not_wait_for_what_is_long(
+    bound: int, pools: Callable[..., DaemonExecutor]
+) -> None:
+    """However many long calls there are, one thread more is there for brief ones alone."""
+    pool, work = pools(bound, spare=1), Work()
+    done = [pool.submit(work) for _ in range(bound * 2)]
+    work.await_count(bound)
+    for _ in range(3):
+        assert pool.enqueue(Rank.BRIEF, lambda: 1).result(LIMIT) == 1
+    await_state(pool, f"threads={bound + 1} idle=1 blocked=0 queued={bound}")
+    work.go.set()
+    for future in done:
+        future.result(LIMIT)
+    assert work.most == bound
+
+
+def test_room_for_what_is_long_is_used_behind_what_is_brief(
+    pools: Callable[..., DaemonExecutor],
+) -> None:
+    """A thread at the end of a long call may take up a brief one: another begins the next long."""
+    pool, long, brief = pools(1, spare=1), Work(), Work()
+    held = pool.submit(long)
+    long.await_count(1)
+    pool.enqueue(Rank.BRIEF, lambda: 1).result(LIMIT)
+    briefs = [pool.enqueue(Rank.BRIEF, brief) for _ in range(2)]  # one waits, as does the next long
+    brief.await_count(1)
+    following = pool.submit(threading.get_ident)
+    long.go.set()
+    held.result(LIMIT)
+    brief.await_count(2)
+    brief.go.set()
+    following.result(LIMIT)
+    for future in briefs:
+        future.result(LIMIT)
+
+
+def test_a_long_call_that_waits_makes_room_for_a_long_one(
+    pools: Callable[..., DaemonExecutor],
+) -> None:
+    """Also where an idle thread is there that only brief calls could use before."""
+    pool, leave = pools(1, spare=1), threading.Event()
+    inside, may_block = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        inside.set()
+        assert may_block.wait(LIMIT)
+        with pool.blocking():
+            assert leave.wait(LIMIT)
+
+    waiting = pool.submit(waits)
+    assert inside.wait(LIMIT)
+    pool.enqueue(Rank.BRIEF, lambda: 1).result(LIMIT)
+    await_state(pool, "threads=2 idle=1")
+    following = pool.submit(abs, -1)
+    await_state(pool, "queued=1")
+    may_block.set()
+    assert following.result(LIMIT) == 1
+    leave.set()
+    waiting.result(LIMIT)
 
 
 # Waiting inside

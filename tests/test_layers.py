@@ -23,7 +23,7 @@ LAYERS = """
     executor  watchdog  memory  typing
     kept
     runtime  ticker  store
-    recorded  notes
+    recorded  notes  quiet
     stored
     flight  recorder
     urls  bodies  backlog
@@ -82,6 +82,7 @@ KNOWS_FLASK = {
     "door",
     "wsgi",
     "asgi",
+    "quiet",
     "recorded",
     "recorder",
     "bodies",

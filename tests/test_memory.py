@@ -79,23 +79,29 @@ def test_replace_counts_once() -> None:
     assert cache.bytes == entry_bytes("a", 70)
 
 
-def test_used_is_reset_by_replace() -> None:
-    """`used` says whether the value that is there now was peeked."""
+def test_uses_are_those_of_the_value_that_is_there() -> None:
+    """`uses` counts all peeks since the last put, and `used` says if there were any."""
     cache = MemoryCache()
     cache.put("a", 1, 1)
-    assert not cache.used("a")
-    cache.peek("a")
-    assert cache.used("a")
+    seen = []
+    for _ in range(6):
+        seen.append((cache.uses("a"), cache.used("a")))
+        cache.peek("a")
+    assert seen == [(0, False), (1, True), (2, True), (3, True), (4, True), (5, True)]
     cache.put("a", 2, 1)
-    assert not cache.used("a")
-    assert not cache.used("absent")
+    assert (cache.uses("a"), cache.used("a")) == (0, False)
+    cache.peek("a")
+    cache.discard("a")
+    assert (cache.uses("a"), cache.used("a")) == (0, False)
 
 
 def test_used_does_not_use() -> None:
-    """Asking `used`, `keys` or `len` is not a read of the entry."""
+    """Asking `used`, `keys`, `in` or `len` is not a read of the entry."""
     cache = MemoryCache()
     cache.put("a", 1, 1)
     assert cache.keys() == ["a"]
+    assert "a" in cache
+    assert "b" not in cache
     assert len(cache) == 1
     assert not cache.used("a")
     assert not cache.used("a")
@@ -133,7 +139,7 @@ def test_repr_shows_state() -> None:
     cache = MemoryCache(1000)
     for name in "abcd":
         cache.put(name, name, 100)
-    assert repr(cache) == "<MemoryCache 2 entries, 762 of 1000 bytes, 2 evictions>"
+    assert repr(cache) == "<MemoryCache 2 entries, 796 of 1000 bytes, 2 evictions>"
 
 
 def test_deadline(clock: Clock) -> None:
@@ -589,7 +595,7 @@ def test_aiocache_raw() -> None:
         assert await cache.raw("put", "a", 1, 8) is True
         assert await cache.raw("get", "a") == 1
         assert await cache.raw("keys") == ["a"]
-        with pytest.raises(ValueError, match="no raw command 'flushall': get, peek, used, put"):
+        with pytest.raises(ValueError, match="no raw command 'flushall': get, peek, uses, put"):
             await cache.raw("flushall")
 
     run(main)

@@ -6,9 +6,8 @@ import pytest
 from flask import Flask, Response
 
 from aswr import CacheManager
-from aswr.codec import Answer
 from aswr.keys import ViewKey
-from aswr.render import BaseUrl, environ_of, fitting, refuse_awaitable, size_of
+from aswr.render import BaseUrl, environ_of, fitting, refuse_awaitable
 
 
 def base(**config) -> BaseUrl:
@@ -64,12 +63,6 @@ def test_an_awaitable_from_a_plain_function_is_refused():
     with pytest.raises(TypeError, match=r"shop:view.*async def"):
         refuse_awaitable("shop:view", coroutine())
     refuse_awaitable("shop:view", "text")
-
-
-def test_the_size_of_an_answer_counts_its_body():
-    """Memory accounting follows the body's bytes."""
-    small, large = Answer(200, (), b""), Answer(200, (), b"x" * 1000)
-    assert size_of(large) - size_of(small) == 1000
 
 
 def test_a_stream_that_takes_too_long_is_given_up(app, manager, monkeypatch, background):

@@ -541,7 +541,8 @@ def test_evicted_variants_leave_no_trace(time: Clock) -> None:
     held = set(store.memory.keys())
     assert 0 < len(held) < 40
     assert {key for known in store._urls.values() for key in known.keys} == held
-    assert {key for keys in store._paths.values() for key in keys} == held
+    assert {key for path in store._paths for key in store.variants(path)} == held
+    assert set(store._urls) == {key.base for key in held if isinstance(key, VariantKey)}
     assert all(known.keys for known in store._urls.values())
 
 
@@ -623,7 +624,8 @@ def test_any_sequence_keeps_the_bound_and_the_indexes(
             time.now += 4
         for base in bases:
             assert len(variants_in(store, base)) <= most
-        assert {key for keys in store._paths.values() for key in keys} == set(store.memory.keys())
+        known = {key for path in store._paths for key in store.variants(path)}
+        assert known == set(store.memory.keys())
         assert store.memory.bytes <= max_bytes
 
 
