@@ -96,7 +96,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def lowest(session: nox.Session) -> None:
     """The unit tests with the lowest releases that the package says it works with."""
-    lower = [line.partition(",")[0].replace(">=", "==") for line in PROJECT["dependencies"]]
+    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["compress"]]
+    lower = [line.partition(",")[0].replace(">=", "==") for line in lines]
     run_tests(session, str(ROOT / "tests"), *UNIT_ONLY, pins=lower)
 
 
@@ -104,3 +105,11 @@ def lowest(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example, run as its first lines say."""
     run_tests(session, EXAMPLES)
+
+
+@nox.session(python=OLDEST)
+def bench(session: nox.Session) -> None:
+    """The table of speed, with peers at their newest: ``nox -s bench -- [NAME ...] [--readme]``."""
+    # Optional dependencies are there, so that loading one shows in the row "import".
+    session.install("--upgrade", f"{wheel(session)}[bench,servers,redis,compress]")
+    session.run("python", str(ROOT / "tests" / "benchmarks" / "bench.py"), *session.posargs)

@@ -58,6 +58,7 @@ class Door:
         self._site = site
         self._knows = knows
         self._functions = app.view_functions
+        self._config = app.config
         self._places: dict[Hashable, Place | None] = {}
         self._asking: tuple[str, ...] | None = None
         _when_routes_change(app, self._forget)
@@ -125,7 +126,7 @@ class Door:
         return replace(load, key=visit.found.key)
 
     def _more(self, visit: Visit) -> dict[str, str]:
-        if not self._site.app.debug:
+        if not self._config["DEBUG"]:
             return {}
         return {
             "key": visit.place.view.shown(visit.url.path, visit.environ.get("QUERY_STRING", ""))

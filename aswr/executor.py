@@ -165,7 +165,6 @@ class DaemonExecutor(ThreadPoolExecutor):
         item = self._queues[rank].popitem(last=False)
         _here.long = rank is not Rank.BRIEF
         self._long += _here.long
-        self._call_worker()  # something brief may have gone before what this thread made room for
         return item
 
 

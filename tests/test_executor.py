@@ -197,24 +197,29 @@ def test_what_is_brief_does_not_wait_for_what_is_long(
     assert work.most == bound
 
 
-def test_room_for_what_is_long_is_used_behind_what_is_brief(
-    pools: Callable[..., DaemonExecutor],
-) -> None:
-    """A thread at the end of a long call may take up a brief one: another begins the next long."""
-    pool, long, brief = pools(1, spare=1), Work(), Work()
-    held = pool.submit(long)
-    long.await_count(1)
-    pool.enqueue(Rank.BRIEF, lambda: 1).result(LIMIT)
-    briefs = [pool.enqueue(Rank.BRIEF, brief) for _ in range(2)]  # one waits, as does the next long
-    brief.await_count(1)
-    following = pool.submit(threading.get_ident)
-    long.go.set()
-    held.result(LIMIT)
-    brief.await_count(2)
-    brief.go.set()
-    following.result(LIMIT)
-    for future in briefs:
+def test_who_has_waited_counts_again(pools: Callable[..., DaemonExecutor]) -> None:
+    """After its wait a long call is one of those that the bound is for, and at its end none."""
+    pool, back = pools(1, spare=1), Work()
+
+    def waits_then_works() -> None:
+        with pool.blocking():
+            pass
+        back()
+
+    first = pool.submit(waits_then_works)
+    back.await_count(1)
+    work = Work()
+    done = [pool.submit(work) for _ in range(2)]
+    assert pool.enqueue(Rank.BRIEF, lambda: work.now).result(LIMIT) == 0
+    assert "queued=2" in repr(pool)
+    back.go.set()
+    first.result(LIMIT)
+    work.await_count(1)
+    assert pool.enqueue(Rank.BRIEF, lambda: 1).result(LIMIT) == 1
+    work.go.set()
+    for future in done:
         future.result(LIMIT)
+    assert work.most == 1
 
 
 def test_a_long_call_that_waits_makes_room_for_a_long_one(

@@ -1014,3 +1014,16 @@ def test_a_name_is_the_one_that_reading_has(header: str) -> None:
     """An option, a Vary field and a look-up in the environ give one header one name."""
     key = "HTTP_" + header.upper().replace("-", "_")
     assert (input_name(header),) == names_of_vary([header]) == (READ.input_of(key),)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("header Accept-Language", False), ("query page", False), ("host", False),
+        (LANGUAGES, False), ("cookie session", True), ("header Authorization", True),
+        ("remote address", True), ("body", True), ("g.user", True), ("all headers", True),
+    ],
+)  # fmt: skip
+def test_what_reading_can_do_to_who_waits(name, expected):
+    """Only what a request may carry as its own, or as an object, can make it pass."""
+    assert Rules(query="read").bars(name) is expected

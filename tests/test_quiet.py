@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Request, Response, after_this_request
+from flask import Flask, Request, Response, abort, after_this_request
 from flask.ctx import _AppCtxGlobals
 from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSessionInterface
@@ -15,7 +15,8 @@ from flask.signals import (
     appcontext_tearing_down,
     request_tearing_down,
 )
-from werkzeug.routing import IntegerConverter
+from flask.views import View
+from werkzeug.routing import IntegerConverter, Map
 
 from aswr import CacheManager, quiet
 
@@ -81,6 +82,15 @@ def converter(app: Flask, seen: Threads) -> None:
     app.url_map.converters["int"] = Own
 
 
+def url_map(app: Flask, seen: Threads) -> None:
+    class Own(Map):
+        def bind_to_environ(self, *args: Any, **kwargs: Any) -> Any:
+            seen()
+            return super().bind_to_environ(*args, **kwargs)
+
+    app.url_map = Own()
+
+
 def patched(name: str) -> Callable[[Flask, Threads], None]:
     def patch(app: Flask, seen: Threads) -> None:
         method = getattr(app, name)
@@ -111,6 +121,7 @@ OF_OPEN = [
     pytest.param(g_class, id="g"),
     pytest.param(session_interface, id="session_interface"),
     pytest.param(converter, id="converter"),
+    pytest.param(url_map, id="url_map"),
     pytest.param(preprocessor, id="url_value_preprocessor"),
     pytest.param(on_signal(appcontext_pushed), id="appcontext_pushed"),
     *(pytest.param(patched(name), id=name) for name in ("app_context", "create_url_adapter")),
@@ -230,12 +241,8 @@ def test_the_views_own_functions_never_run_on_the_loop(
         return "handled"
 
     if name == "class":
-        from flask.views import View
 
         class Page(View):
-            decorators = ()
-            init_every_request = True
-
             def __init__(self) -> None:
                 seen()
 
@@ -269,12 +276,56 @@ def test_functions_that_look_at_results_never_run_on_the_loop(
     async def compute() -> int:
         return 1
 
-    @manager.memoize(20)
-    async def large() -> list[int]:
-        return [1]
-
     with app.app_context():
         assert compute.sync() == 1
-        assert [name.rpartition("-")[0] for name in seen.names] == ["aswr-worker"]
-        large.sync()
-    assert "threads=0" not in threads_of(manager)
+    assert [name.rpartition("-")[0] for name in seen.names] == ["aswr-worker"]
+
+
+@pytest.mark.parametrize(
+    ("value", "threads"), [(1, 0), (None, 0), ("x", 0), ([1], 1), ("x" * (quiet.MOST + 1), 1)],
+    ids=["int", "None", "str", "list", "long"],
+)  # fmt: skip
+def test_a_result_that_may_be_large_is_measured_on_the_executor(
+    value: Any, threads: int, manager: CacheManager, app: Flask
+) -> None:
+    """Only a scalar or short text is judged on the loop."""
+
+    @manager.memoize(20)
+    async def compute() -> Any:
+        return value
+
+    with app.app_context():
+        assert compute.sync() == value
+    assert f"threads={threads}" in threads_of(manager)
+
+
+def test_hooks_that_a_view_asks_for_never_run_on_the_loop(
+    app: Flask, manager: CacheManager
+) -> None:
+    """Nor does the handler of an error that comes after a hook has answered."""
+    seen = Threads()
+    app.before_request(lambda: seen() or "answered")
+
+    @app.errorhandler(404)
+    def handle(error: Exception) -> str:
+        seen()
+        return "handled"
+
+    @app.get("/")
+    @manager.cacher(20, run_before_request=True)
+    async def view() -> str:
+        return "x"
+
+    class Page(View):
+        def __init__(self) -> None:
+            abort(404)
+
+        @manager.cacher(20, run_before_request=True)
+        async def dispatch_request(self) -> str:
+            return "x"
+
+    app.add_url_rule("/page", view_func=Page.as_view("page"))
+    for path in ("/", "/page"):
+        manager.refresh(path)
+    assert "aswr-loop" not in seen.names
+    assert len([name for name in seen.names if name.startswith("aswr-worker")]) == 3

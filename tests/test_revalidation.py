@@ -698,3 +698,41 @@ class TestRequestDirectives:
             pass
         gate.open()
         assert [call.result() for call in calls] == ["2"] * 4
+
+
+def test_a_full_executor_holds_up_no_hit_and_no_async_load(app, clock, counter, gate):
+    """While sync loads hold every worker, stale answers are served, and async views load."""
+    app.config["ASWR_WORKERS"] = 2
+    manager = CacheManager(app, clock=clock)
+    holding = False
+
+    @app.get("/sync/<int:number>")
+    @manager.cacher(timeout=20, refresh_margin=10)
+    def sync(number):
+        if holding:
+            gate.hold()
+        return counter()
+
+    @app.get("/async")
+    @manager.cacher(timeout=20, tags=lambda response: ["its close takes a thread"])
+    async def view():
+        return "loaded"
+
+    client = app.test_client()
+    try:
+        old = [client.get(f"/sync/{n}").text for n in range(3)]
+        holding = True
+        clock.tick(15)
+        for _ in range(2):
+            assert [client.get(f"/sync/{n}").text for n in range(3)] == old
+        gate.await_arrival()
+        gate.await_arrival()
+        assert client.get("/async").text == "loaded"
+        assert [client.get(f"/sync/{n}").text for n in range(3)] == old
+        assert counter.count == 3
+        gate.open()
+        assert manager.join(5)
+        assert sorted(client.get(f"/sync/{n}").text for n in range(3)) == ["4", "5", "6"]
+    finally:
+        gate.open()
+        manager.close(timeout=0.5)
