@@ -74,26 +74,29 @@ async def _answer(door: Door, scope: Scope, send: Send) -> dict[str, Awaited] | 
     if reply is None:
         if not door.may_load(visit):
             return _NOTHING
-        reply, result = await door.load(visit)
-        if reply is None:
-            return {AWAITED: Awaited(visit.url, result)}
-    try:  # noqa: SIM105 - a hit pays for contextlib.suppress
-        await _send(send, reply, scope["method"] == "HEAD")
-    except OSError:  # how a server's send says that the client is gone
-        pass
+        brought = await door.load(visit)
+        if isinstance(brought, Awaited):
+            return {AWAITED: brought}
+        reply = brought
+    await _send(send, reply, scope["method"] == "HEAD")
     return None
 
 
 async def _send(send: Send, reply: Reply, head: bool) -> None:
     status, fields, body = reply
-    lines = [_line(field) for field in fields]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    bare = head or status == 204  # RFC 9110 §15.3.5
-    await send({"type": "http.response.body", "body": b"" if bare else body})
+    lines = [_line(field) if len(field[1]) < _REMEMBERED else _line_of(field) for field in fields]
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": b"" if head else body})
+    except OSError:  # how a server's send says that the client is gone
+        return
 
 
-@lru_cache(4096)
-def _line(field: tuple[str, str]) -> tuple[bytes, bytes]:
-    """A header field as ASGI wants it; most are the same from answer to answer."""
+def _line_of(field: tuple[str, str]) -> tuple[bytes, bytes]:
+    """A header field as ASGI wants it."""
     name, value = field
     return name.lower().encode("latin-1"), value.encode("latin-1")
+
+
+_REMEMBERED = 64  # characters of a header field that may be the same in many answers
+_line = lru_cache(1024)(_line_of)

@@ -490,6 +490,7 @@ class Board:
         assert task is not None
         self._passes.add(task)
         task.add_done_callback(self._passes.discard)
+        del task  # what fails would hold this frame, and this frame the task that it failed in
         return await passing()
 
     def _enjoin(self, idle: "Future[None]") -> None:

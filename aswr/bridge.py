@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -30,7 +31,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from .environ import Environ, Scope, build_environ
+from .environ import MAYBE_BODY, Environ, Scope, build_environ
 
 log = logging.getLogger("aswr.bridge")
 
@@ -97,6 +98,8 @@ class Bridge:
         body = await self._read_body(receive)
         if body is not None:
             environ |= {**more, "wsgi.input": body}
+            if environ.pop(MAYBE_BODY, False) and (length := _length(body)):
+                environ["CONTENT_LENGTH"] = str(length)
             await self._answer(environ, body, receive, send)
 
     async def _read_body(self, receive: Receive) -> Body | None:
@@ -424,6 +427,12 @@ def _response_head(
     room = next((int(value) for name, value in lines if name == b"content-length"), None)
     head: Message = {"type": "http.response.start", "status": code, "headers": lines}
     return head, 0 if bare or method == "HEAD" else room
+
+
+def _length(body: Body) -> int:
+    length = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    return length
 
 
 async def _bad_request(send: Send, text: str) -> None:

@@ -21,7 +21,7 @@ _MOST_DIGITS = 18  # more than any size has
 # those that guide the update of a cache.
 _OF_CONTENT = frozenset(
     "content-type content-encoding content-language content-length content-range content-md5 "
-    "content-digest repr-digest digest transfer-encoding trailer".split()
+    "content-digest repr-digest digest transfer-encoding trailer allow".split()
 )
 # RFC 9111 §3.1, RFC 9110 §7.6.1
 _HOP_BY_HOP = frozenset(

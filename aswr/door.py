@@ -17,11 +17,11 @@ from werkzeug.routing import BaseConverter
 
 from . import http
 from .environ import Environ
-from .flight import How, Load, Result
+from .flight import How, Load
 from .freshness import asks
 from .inputs import Inputs, Rules
 from .keys import ViewKey, canonical_query
-from .lookup import Found, hit, loaded, look, missed
+from .lookup import Awaited, Found, hit, loaded, look, missed
 from .options import Plan
 from .replies import Given, Reply, negotiated, reply_to
 from .site import Decorated, Site, find_method, query_of
@@ -97,22 +97,23 @@ class Door:
         given = hit(engine, entry, found.now, revalidating=loads, **self._more(visit))
         return reply_to(visit.environ, negotiated(visit.environ, given), found.now)
 
-    async def load(self, visit: Visit) -> tuple[Reply | None, Result | None]:
+    async def load(self, visit: Visit) -> Reply | Awaited:
         """Wait for the load of what is missing, on any event loop; the reply that it brings.
 
-        No reply where the result is for Flask to deal with: an error, a pass, no result in time.
+        Or what is for Flask to deal with: an error, a pass, no result in time.
         """
-        engine, why = self._site.engine, missed(self._site.engine, visit.url, visit.found)
-        result = await engine.afetch(self._load(visit), force=why.force)
+        engine = self._site.engine
+        load, why = self._load(visit), missed(engine, visit.url, visit.found)
+        result = await engine.afetch(load, force=why.force)
         if result is None or result.how in (How.PASS, How.FAILED):
-            return None, result
+            return Awaited(load, why, result)
         engine.misses += 1
         now = engine.clock()
         given: Given = loaded(engine, result, now, why, **self._more(visit))
         reply = reply_to(visit.environ, negotiated(visit.environ, given), now)
         if http.lines(reply.fields, "set-cookie"):  # one person's: nothing of ours goes with it
             reply.fields[:] = http.without_ours(reply.fields)
-        return reply, result
+        return reply
 
     def may_load(self, visit: Visit) -> bool:
         """Would the app itself load here?"""

@@ -14,6 +14,8 @@ Scope = MutableMapping[str, Any]
 Environ = dict[str, Any]
 
 MAX_REPEATS = 100  # header lines of one name that a request may carry
+# In HTTP/2 and later nothing but its end says whether a request has a body (RFC 9113 §8.1).
+MAYBE_BODY = "aswr.maybe_body"
 _REMEMBERED = 64  # characters of a header's name whose key is remembered
 
 
@@ -37,6 +39,8 @@ def request_environ(scope: Scope) -> Environ:
         "wsgi.url_scheme": scope.get("scheme", "http"),
     }
     _add_headers(environ, scope.get("headers", ()))
+    if not scope.get("http_version", "1.1").startswith("1") and "CONTENT_LENGTH" not in environ:
+        environ[MAYBE_BODY] = True
     return environ
 
 

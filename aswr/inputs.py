@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from .environ import MAYBE_BODY
 from .fieldtext import SPACE, best, best_of, cookie_header, kept, normal, parameters, parse_cookies
 from .keys import canonical
 from .names import (
@@ -433,6 +434,8 @@ def _any_object(inputs: Inputs) -> bool:
 def _carries_body(inputs: Inputs) -> bool:
     environ = inputs.environ
     if dict.get(environ, "CONTENT_LENGTH") not in (None, "", "0"):
+        return True
+    if dict.__contains__(environ, MAYBE_BODY):
         return True
     # A view that asks for the body's type sees none.
     return dict.get(environ, "CONTENT_TYPE") not in (None, "") or any(

@@ -13,7 +13,7 @@ from . import http
 from .codec import Answer, Entry
 from .emission import Emission
 from .engine import Engine
-from .flight import How, Result
+from .flight import How, Load, Result
 from .freshness import Asks, said
 from .inputs import Inputs, Rules
 from .keys import VariantKey, ViewKey
@@ -92,13 +92,6 @@ def _may_share(inputs: Inputs, entry: Entry | None, decision: Decision) -> bool:
     return said(entry.value.status, Emission.own(entry.value), entry.stored).credentials
 
 
-class Awaited(NamedTuple):
-    """What a door has waited for and cannot give: its request goes on to Flask with it."""
-
-    url: Hashable
-    result: Result | None
-
-
 class Missed(NamedTuple):
     """Why a request was not answered from the cache, in RFC 9211's words.
 
@@ -107,6 +100,14 @@ class Missed(NamedTuple):
 
     fwd: str
     force: bool = False
+
+
+class Awaited(NamedTuple):
+    """A load that a door has waited for, whose result is for Flask to deal with; None: too late."""
+
+    load: Load
+    missed: Missed
+    result: Result | None
 
 
 def missed(engine: Engine, url: ViewKey, found: Found) -> Missed:

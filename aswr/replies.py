@@ -55,7 +55,8 @@ def reply_to(environ: Mapping[str, Any], given: Given, now: float, *, whole: boo
     if whole and answer.status == 200:
         reply = _asked(environ, answer, now if entry is None else entry.stored)
     if reply is None:
-        reply = Reply(answer.status, list(answer.headers), answer.body)
+        body = b"" if answer.status == 204 else answer.body  # RFC 9110 §15.3.5
+        reply = Reply(answer.status, list(answer.headers), body)
     reply.fields.append(("Cache-Status", status))
     if entry is not None:  # RFC 9111 §5.1
         reply.fields.append(("Age", str(max(0, int(now - entry.stored)))))

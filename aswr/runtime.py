@@ -110,7 +110,7 @@ class Runtime:
             except Exception as error:
                 result.set_exception(error)
                 return
-            task = self.task(coroutine, name, context or contextvars.Context())
+            task = self.task(coroutine, name, contextvars.Context() if context is None else context)
             task.add_done_callback(lambda done: _hand_over(done, result))
 
         self.post(begin)

@@ -65,10 +65,11 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A miss: the load to wait for, and why."""
+    """A miss: the load to wait for, and why; ``awaited``: a door has done so already."""
 
     load: Load
     missed: Missed
+    awaited: Awaited | None = None
 
 
 class Asked(NamedTuple):
@@ -143,8 +144,10 @@ class CachedView:
         if type(step) is Pending:
             twin = f"await asyncio.to_thread({self.name.rpartition('.')[2]}, ...)"
             engine, force = self._site(context).engine, step.missed.force
-            awaited = _awaited(context, step.load)
-            result = awaited.result if awaited else engine.fetch(step.load, twin, force=force)
+            if step.awaited is None:
+                result = engine.fetch(step.load, twin, force=force)
+            else:
+                result = step.awaited.result
             step = self._finish(context, step, result)
         if type(step) is Pass:
             value = self._passing(context, step, args, kwargs).run()
@@ -159,8 +162,10 @@ class CachedView:
         step = self._begin(context, args, kwargs)
         if type(step) is Pending:
             engine, force = self._site(context).engine, step.missed.force
-            awaited = _awaited(context, step.load)
-            result = awaited.result if awaited else await engine.afetch(step.load, force=force)
+            if step.awaited is None:
+                result = await engine.afetch(step.load, force=force)
+            else:
+                result = step.awaited.result
             step = self._finish(context, step, result)
         if type(step) is Pass:
             value = await self._passing(context, step, args, kwargs).arun()
@@ -189,7 +194,7 @@ class CachedView:
             return Pass("an argument cannot be keyed")
         if asked.scoped and differs_from_cookie(context):
             return Pass("writes session")
-        step = self._decide(asked)
+        step = (_awaited(asked) if asked.plan.public else None) or self._decide(asked)
         if asked.wants is not None and asked.wants.only_if_cached and type(step) is Pass:
             return unsatisfied(context)
         return step
@@ -445,7 +450,10 @@ def _inputs_of(asked: Asked) -> Inputs:
     return inputs
 
 
-def _awaited(context: RequestContext, load: Load) -> Awaited | None:
+def _awaited(asked: Asked) -> Pending | None:
     """What the ASGI door has waited for already, on behalf of this request."""
-    awaited: Awaited | None = dict.pop(context.request.environ, AWAITED, None)  # not a read
-    return awaited if awaited is not None and awaited.url == load.base else None
+    awaited: Awaited | None = dict.pop(asked.context.request.environ, AWAITED, None)  # not a read
+    if awaited is None or awaited.load.base != asked.key:
+        return None
+    asked.site.engine.misses += 1
+    return Pending(awaited.load, awaited.missed, awaited)

@@ -36,8 +36,7 @@ class WsgiDoor:
             return self._wsgi_app(environ, start_response)
         code, fields, body = reply
         start_response(_STATUS_LINES.get(code) or f"{code} UNKNOWN", fields)
-        bare = code == 204 or environ["REQUEST_METHOD"] == "HEAD"  # RFC 9110 §15.3.5
-        return [] if bare else [body]
+        return [body] if body and environ["REQUEST_METHOD"] != "HEAD" else []
 
 
 def put_door(app: Flask, site: Site, knows: Callable[[Decorated], bool]) -> str:
