@@ -4,7 +4,6 @@ from .codec import Answer, Entry
 from .errors import AswrError, LoadCycle, LoadError, LoadTimeout, UnkeyedInput, WaitTimeout
 from .jobs import JobInfo
 from .manager import CacheManager
-from .memory import MemoryCache
 
 __all__ = [
     "Answer",
@@ -15,7 +14,6 @@ __all__ = [
     "LoadCycle",
     "LoadError",
     "LoadTimeout",
-    "MemoryCache",
     "UnkeyedInput",
     "WaitTimeout",
 ]

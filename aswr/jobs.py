@@ -11,14 +11,16 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checks import seconds
 from .flight import Load
 from .keys import split_path
 from .runtime import Runtime
 from .site import Site
-from .ticker import Ticker
+
+if TYPE_CHECKING:
+    from .ticker import Ticker
 
 log = logging.getLogger("aswr.jobs")
 
@@ -130,6 +132,8 @@ class Jobs:
     ) -> None:
         """Start ticking for these sites, or take in what was scheduled since. On the loop."""
         if self._ticker is None:
+            from .ticker import Ticker  # not before there is a job: APScheduler takes its time
+
             self._ticker, self._runtime = Ticker(), runtime
         self._begun.update(sites)
         for site, job in pairs:

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .codec import Answer, Entry
-from .keys import CallKey, VariantKey, ViewKey
-from .memory import key_bytes
+from .keys import CallKey, VariantKey, ViewKey, key_bytes
 
 ENTRY_BYTES = 288  # an `Entry`: itself 144, seven numbers 224, less a tuple's 80
 KEPT_BYTES = 208  # a `Kept`: itself 80, three numbers 96, what body and ETag are rounded up by 32

@@ -12,9 +12,8 @@ import warnings
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aiocache.base import BaseCache
 from flask import Flask, Response
 from flask.ctx import RequestContext
 from flask.globals import _cv_request, request
@@ -37,11 +36,14 @@ from .verbs import which_app
 from .views import CachedView
 from .wsgi import put_door
 
+if TYPE_CHECKING:
+    from aiocache.base import BaseCache
+
 log = logging.getLogger("aswr.manager")
 
 SITE = "aswr.site"  # an app's extension: looked up on every hit, where a weak dictionary is slow
 
-CacheSource: TypeAlias = BaseCache | Callable[[], BaseCache]
+CacheSource: TypeAlias = "BaseCache | Callable[[], BaseCache] | None"
 
 
 class CacheManager(Decorators):
@@ -55,7 +57,7 @@ class CacheManager(Decorators):
     def __init__(
         self,
         app: Flask | None = None,
-        cache: CacheSource | None = None,
+        cache: CacheSource = None,
         *,
         max_bytes: int | UnsetType = UNSET,
         clock: Callable[[], float] = time.time,
@@ -92,7 +94,7 @@ class CacheManager(Decorators):
 
     # The extension.
 
-    def init_app(self, app: Flask, cache: CacheSource | None = None) -> None:
+    def init_app(self, app: Flask, cache: CacheSource = None) -> None:
         """Use this manager in an app. Reads the config; starts nothing.
 
         ``cache`` as in the constructor, for this app alone. Raises `RuntimeError` where another
@@ -322,11 +324,11 @@ class CacheManager(Decorators):
 
 
 def _check_cache(cache: Any) -> Any:
-    if (
-        cache is None
-        or isinstance(cache, BaseCache)
-        or (callable(cache) and not isinstance(cache, type))
-    ):
+    if cache is None or (callable(cache) and not isinstance(cache, type)):
+        return cache
+    from aiocache.base import BaseCache
+
+    if isinstance(cache, BaseCache):
         return cache
     if isinstance(cache, type) and issubclass(cache, BaseCache):
         return cache  # a class is a factory of its instances

@@ -3,7 +3,7 @@
 Owns the entries of one process and the decision which of them leave when the room runs out.
 ``peek``, ``uses``, ``keys``, ``len`` and the counters are for any thread; everything that writes
 (``put``, ``discard`` and all of aiocache's coroutines) is for one thread, that of aswr's loop.
-Imports aiocache and msgspec, nothing of aswr, and never a lock, a thread or a timer.
+Imports aiocache and msgspec, of aswr only keys, and never a lock, a thread or a timer.
 
 The algorithm is S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache
 eviction", SOSP 2023), in bytes because web pages are not of one size:
@@ -57,6 +57,8 @@ import msgspec
 from aiocache.base import BaseCache
 from aiocache.serializers import NullSerializer
 
+from .keys import key_bytes
+
 # What the cache adds to key and value: the node 80, its size 32, its place in a queue 8, in the
 # ghost 4 to 8, in the dict 30 to 120 (as full as that happens to be), what the allocator cannot use
 # 50. Checked, with what the store adds, by `tests/benchmarks/memory.py`.
@@ -72,22 +74,6 @@ def entry_bytes(key: Hashable, size: int) -> int:
     All the text in a key counts, through nested tuples too; other objects in it count as small.
     """
     return size + ENTRY_OVERHEAD + key_bytes(key)
-
-
-_text_bytes = str.__sizeof__  # what sys.getsizeof asks, in an eighth of the time
-
-
-def key_bytes(key: Hashable) -> int:
-    """What a key takes, with everything in it but small things that are there anyway."""
-    if isinstance(key, str):
-        return _text_bytes(key)
-    if not isinstance(key, tuple):
-        return 40 + len(key) if isinstance(key, bytes) else 32
-    total = 48 + 8 * len(key)
-    for part in key:
-        if part:  # not "", 0, () or None
-            total += _text_bytes(part) if type(part) is str else key_bytes(part)
-    return total
 
 
 # Made in a third of the time of a class with slots. The garbage collector does not look into nodes,

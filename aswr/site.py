@@ -10,9 +10,8 @@ import random
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiocache.base import BaseCache
 from flask import Flask
 from flask.ctx import RequestContext
 from werkzeug.exceptions import MethodNotAllowed
@@ -28,6 +27,9 @@ from .render import BaseUrl, environ_of
 from .runtime import Runtime
 from .sharing import Sharing
 from .store import Store
+
+if TYPE_CHECKING:
+    from aiocache.base import BaseCache
 
 MARK = "__aswr_view__"
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
@@ -70,7 +72,7 @@ class Site:
         runtime: Callable[[], Runtime],
         running: Callable[[], Runtime | None],
         clock: Callable[[], float],
-        cache: BaseCache | Callable[[], BaseCache] | None,
+        cache: "BaseCache | Callable[[], BaseCache] | None",
     ) -> None:
         self._app = weakref.ref(app)
         self._running = running

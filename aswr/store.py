@@ -17,17 +17,19 @@ import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiocache.base import BaseCache
-from aiocache.serializers import NullSerializer
 from msgspec.structs import replace
 
 from . import codec
 from .codec import Entry
 from .kept import Commons, Kept, size_of_key
 from .keys import VariantKey, ViewKey, base_of, digest
-from .memory import MemoryCache
+
+if (
+    TYPE_CHECKING
+):  # aiocache is loaded for the first store: it brings Redis' client, where there is one
+    from aiocache.base import BaseCache
 
 log = logging.getLogger("aswr.store")
 
@@ -163,7 +165,7 @@ class Store:
         namespace: str,
         clock: Callable[[], float],
         max_bytes: int,
-        backend: BaseCache | Callable[[], BaseCache] | None = None,
+        backend: "BaseCache | Callable[[], BaseCache] | None" = None,
         max_variants: int = 64,
     ) -> None:
         self.namespace = namespace
@@ -179,6 +181,8 @@ class Store:
 
     def forget(self) -> None:
         """Start empty: in a forked child the parent may have been in the midst of a change."""
+        from .memory import MemoryCache
+
         self.stamps.forget()
         self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
         self._commons = Commons()
@@ -402,7 +406,7 @@ class Store:
             await self._ask(lambda cache: cache.close(timeout=BACKEND_LIMIT))
             self._backend = None
 
-    async def _ask(self, what: Callable[[BaseCache], Coroutine[Any, Any, Any]]) -> Any:
+    async def _ask(self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]") -> Any:
         try:
             if self._backend is None:
                 self._backend = self._open()
@@ -420,7 +424,10 @@ class Store:
         self._reachable = True
         return answer
 
-    def _open(self) -> BaseCache:
+    def _open(self) -> "BaseCache":
+        from aiocache.base import BaseCache
+        from aiocache.serializers import NullSerializer
+
         # A copy with a serializer of ours: the user's object may hold other data of other kinds.
         given = self._given if isinstance(self._given, BaseCache) else self._given()  # type: ignore[misc]
         cache = copy.copy(given)
@@ -428,7 +435,7 @@ class Store:
         return cache
 
 
-def _delete(cache: BaseCache, name: str) -> Coroutine[Any, Any, Any]:
+def _delete(cache: "BaseCache", name: str) -> Coroutine[Any, Any, Any]:
     return cache.delete(name, timeout=BACKEND_LIMIT)  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import pytest
-from flask import Flask, Response, request
+from flask import Flask, Response, got_request_exception, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aswr import CacheManager
@@ -15,7 +15,7 @@ from aswr.environ import MAX_REPEATS
 from aswr.lookup import AWAITED
 
 from .conftest import PATIENCE
-from .ways import LIMIT, Ask, Call, Got, aby_asgi, by_asgi
+from .ways import LIMIT, WAYS, Ask, Call, Got, Shop, aby_asgi, by_asgi
 
 T = TypeVar("T")
 CROWD = 200
@@ -396,6 +396,32 @@ class TestHandedOver:
         assert got.is_hit
         assert len(calls) == 2
 
+    @pytest.mark.parametrize("way", WAYS)
+    def test_it_is_counted_and_told_as_in_the_app(self, way, clock):
+        """Of a failed load that an old answer covers monitors hear once, and one miss counts."""
+        renders, told = [], []
+
+        def build(app, manager):
+            got_request_exception.connect(
+                lambda sender, exception, **_: told.append(exception), app, weak=False
+            )
+
+            @app.route("/x")
+            @manager.cacher(timeout=60, refresh_margin=0, stale_if_error=100, public=True)
+            def view():
+                renders.append(1)
+                if len(renders) > 1:
+                    raise KeyError("boom")
+                return "old"
+
+        with Shop(way, build, clock) as shop:
+            shop.get()
+            clock.tick(70)
+            assert shop.get().cache == "aswr; hit; ttl=-10; detail=stale-if-error"
+            counted = shop.manager.stats()
+        assert [type(error) for error in told] == [KeyError]
+        assert [counted[name] for name in ("hits", "misses", "loads")] == [1, 2, 2]
+
     def test_views_do_not_see_it(self, app, manager):
         """What the door hands over is gone from the environ when anything of the app looks."""
         seen = []
@@ -414,6 +440,22 @@ class TestHandedOver:
 
 
 class TestRequests:
+    @pytest.mark.parametrize("public", [True, False])
+    def test_a_body_that_http2_does_not_announce(self, app, manager, public):
+        """In HTTP/2 a GET may have a body and no length: it is its sender's own, as any body."""
+
+        @app.route("/x")
+        @manager.cacher(timeout=60, public=public)
+        def view():
+            return f"got {request.get_data().decode()}"
+
+        application = manager.asgi()
+        for body, text in ((b"", "got "), (b"secret", "got secret"), (b"", "got ")):
+            call = Call({**Ask().scope(), "http_version": "2"}, body)
+            got = asyncio.run(asyncio.wait_for(call.of(application), LIMIT))
+            assert got.text == text
+            assert manager.join(LIMIT)
+
     """What servers send in their own ways is one request to the app, and one key."""
 
     def test_cookies_in_several_lines(self, app, manager, counter):

@@ -202,7 +202,7 @@ def test_who_only_names_the_cache_s_type(name: str) -> None:
         if "aiocache.base" in foreign_of(node) and isinstance(node, ast.ImportFrom)
         for alias in node.names
     ]
-    assert imported == ["BaseCache"]
+    assert set(imported) == {"BaseCache"}
     assert not any(call.startswith("BaseCache") for call in calls(name))
 
 
@@ -234,7 +234,7 @@ def test_the_root_only_exports() -> None:
 
 IMPORT = """
 import json, sys, threading
-import aiocache, apscheduler.schedulers.asyncio, asgiref.sync, flask, msgspec
+import asgiref.sync, flask, msgspec
 before = set(sys.modules)
 import aswr
 print(json.dumps([
@@ -245,7 +245,7 @@ print(json.dumps([
 
 
 def test_import_starts_nothing() -> None:
-    """Importing aswr starts no thread and loads nothing optional, and warns of nothing."""
+    """Importing aswr starts no thread, loads nothing that only some need, and warns of nothing."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", IMPORT],
         capture_output=True, text=True, timeout=50, check=True,
@@ -254,4 +254,4 @@ def test_import_starts_nothing() -> None:
     threads, loaded = json.loads(done.stdout)
     assert threads == 1
     loaded = {package for package in loaded if not package.startswith("_")}
-    assert loaded - {"aswr"} - CORE - sys.stdlib_module_names == set()
+    assert loaded - {"aswr"} - sys.stdlib_module_names == set()

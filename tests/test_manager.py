@@ -11,7 +11,8 @@ import flask
 import pytest
 from flask import Blueprint, Flask, g
 
-from aswr import CacheManager, MemoryCache
+from aswr import CacheManager
+from aswr.memory import MemoryCache
 
 
 @pytest.fixture

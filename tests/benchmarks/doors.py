@@ -21,12 +21,12 @@ PATH = "/page"
 Serve = Callable[..., contextlib.AbstractContextManager[Server]]
 
 
-def rates(ports: dict[str, int], rounds: int = ROUNDS) -> dict[str, list[float]]:
+def rates(ports: dict[str, int]) -> dict[str, list[float]]:
     """Requests per second of each contestant, a value per round; they take turns."""
     found: dict[str, list[float]] = {name: [] for name in ports}
     for port in ports.values():
         wrk(port, PATH, 1)  # warm, and stored
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, port in ports.items():
             found[name].append(wrk(port, PATH, 1))
     return found

@@ -59,6 +59,9 @@ class Shop:
         self.at_once = 0
         self._loop.call_soon_threadsafe(self._open.clear)
         self.get(range(KEYS))
+        until = time.monotonic() + LIMIT
+        while len(self.loaded) < MAX_LOADS and time.monotonic() < until:
+            time.sleep(0.01)
 
     def release(self) -> None:
         """Let the loads go on."""
