@@ -14,7 +14,8 @@ from flask import Flask
 
 from .bridge import Bridge, Receive, Send
 from .door import Door
-from .environ import Scope, complete, request_environ
+from .environ import MAYBE_BODY, Scope, complete, request_environ
+from .flight import How
 from .lookup import AWAITED, Awaited
 from .replies import Reply
 from .wsgi import door_of, wrapper_of
@@ -76,10 +77,15 @@ async def _answer(door: Door, scope: Scope, send: Send) -> dict[str, Awaited] | 
             return _NOTHING
         brought = await door.load(visit)
         if isinstance(brought, Awaited):
-            return {AWAITED: brought}
+            # Who only may have had a body may have passed for it: Flask, who knows, looks again.
+            return _NOTHING if MAYBE_BODY in environ and _passes(brought) else {AWAITED: brought}
         reply = brought
     await _send(send, reply, scope["method"] == "HEAD")
     return None
+
+
+def _passes(awaited: Awaited) -> bool:
+    return awaited.result is not None and awaited.result.how is How.PASS
 
 
 async def _send(send: Send, reply: Reply, head: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 from flask import (
     Blueprint,
     Flask,
+    Request,
     Response,
     abort,
     g,
@@ -23,10 +24,10 @@ from flask import (
 from flask.views import MethodView
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from werkzeug.routing import BaseConverter, Rule, ValidationError
+from werkzeug.routing import BaseConverter, MapAdapter, Rule, ValidationError
 
 from aswr import CacheManager
-from aswr import door as door_module
+from aswr import places as places_module
 from aswr.wsgi import door_of
 
 from .conftest import Clock
@@ -739,27 +740,47 @@ class TestRules:
 
 
 class TestPlaces:
-    def test_routing_is_asked_once(self, open_shop, way):
+    def test_routing_is_asked_once(self, open_shop, way, monkeypatch):
         """Where a URL leads is found out once for each of its queries and callers."""
         asked = []
+        original = MapAdapter.match
 
-        class Counting(Page):
-            def __call__(self, app: Flask, manager: CacheManager) -> None:
-                super().__call__(app, manager)
-                original = app.request_context
+        def match(adapter: MapAdapter, *args: Any, **kwargs: Any) -> Any:
+            asked.append(args)
+            return original(adapter, *args, **kwargs)
 
-                def request_context(environ: Any) -> Any:
-                    asked.append(environ)
-                    return original(environ)
-
-                app.request_context = request_context  # type: ignore[method-assign]
-
-        shop = open_shop(way, Counting())
+        monkeypatch.setattr(MapAdapter, "match", match)
+        shop = open_shop(way, Page())
         shop.get()
+        assert asked
         asked.clear()
         for headers in ((), (("Cookie", "a=1"),), (("If-None-Match", "*"),)):
             assert shop.get(headers=headers).is_hit
         assert asked == []
+
+    @pytest.mark.parametrize("own", ["create_url_adapter", "request_context", "request_class"])
+    def test_an_app_that_routes_in_its_own_way(self, open_shop, way, own):
+        """What may look at more than the URL, as a router by tenant does, is asked each time."""
+
+        class Tenants(Page):
+            def __call__(self, app: Flask, manager: CacheManager) -> None:
+                super().__call__(app, manager)
+                if own == "request_class":
+
+                    class Own(Request):
+                        def __init__(self, *args: Any, **kwargs: Any) -> None:
+                            super().__init__(*args, **kwargs)
+
+                    app.request_class = Own
+                else:
+                    setattr(app, own, functools.partial(getattr(app, own)))
+
+        page = Tenants()
+        shop = open_shop(way, page)
+        shop.get()
+        page.seen.clear()
+        assert shop.get().is_hit
+        assert page.seen  # its hooks ran
 
     def test_a_view_function_that_is_replaced(self, open_shop, way):
         """A new function at an endpoint answers at once, and by the door where it is public."""
@@ -800,24 +821,24 @@ class TestPlaces:
 
     def test_there_are_never_more_than_so_many(self, open_shop, way, monkeypatch):
         """Whatever URLs are asked for, a bounded number of places is remembered."""
-        monkeypatch.setattr(door_module, "MOST_PLACES", 8)
+        monkeypatch.setattr(places_module, "MOST_PLACES", 8)
         shop = open_shop(way, Page())
         door = door_of(shop.app)
         for number in range(30):
-            shop.get(f"/{number}")
-            assert len(door._places) <= 8
+            shop.get(f"/x{number}")
+            assert len(door._places._known) <= 8
         assert [shop.get().text for _ in range(2)] == ["1", "1"]
 
     def test_long_urls_are_not_remembered(self, open_shop, way):
         """Long paths and hosts are answered like any, and take no memory."""
         shop = open_shop(way, Page())
         door = door_of(shop.app)
-        length = door_module.LONGEST_PLACE
-        shop.get("/" + "a" * length)
+        length = places_module.LONGEST_PLACE
+        shop.get("/x" + "a" * length)
         shop.get(host="a" * length)
-        assert door._places == {}
+        assert door._places._known == {}
         shop.get()
-        assert len(door._places) == 1
+        assert len(door._places._known) == 1
 
     def test_two_endpoints_of_one_view(self, open_shop):
         """One view under two paths has two answers; under two rules of a path, one."""

@@ -199,20 +199,25 @@ def a_post_invalidates(at: Corner) -> None:
 @behaviour
 def a_body_on_a_get(at: Corner) -> None:
     """A GET with a body passes where the view reads it, and is nobody else's answer."""
-    assert at.get("body").text == " 1"
+    # In HTTP/2 it is known only at a request's end that it has none: Flask answers the first.
+    assert at.get("body", flask=None).text == " 1"
+    at.settle()
+    at.said.clear()
     fat = at.ask("body", body=b"fat", flask=True)
     assert (fat.text, fat.cache) == ("fat 2", 'fwd=bypass; detail="reads body"')
     assert (at.get("body").text, at.get("body").hit) == (" 1", True)
 
 
-@behaviour_of_http_1
+@behaviour
 def a_body_of_unknown_length(at: Corner) -> None:
-    """A body that comes in chunks is one as well."""
-    at.get("body")
+    """A body that comes in chunks, or of which HTTP/2 says nothing beforehand, is one as well."""
+    at.get("body", flask=None)
+    at.settle()
+    at.said.clear()
     fat = at.ask("body", body=b"fat", sized=False, flask=True)
     assert (fat.text, fat.cache) == ("fat 2", 'fwd=bypass; detail="reads body"')
     at.get("async")
-    assert at.ask("async", body=b"fat", sized=False, flask=True).hit
+    assert at.ask("async", body=b"fat", sized=False, flask=None).hit
 
 
 @behaviour
