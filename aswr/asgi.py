@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from flask import Flask
 
 from .bridge import Bridge, Receive, Send
-from .door import Door
+from .door import Door, Missing
 from .environ import MAYBE_BODY, Scope, complete, request_environ
 from .flight import How
 from .lookup import AWAITED, Awaited
@@ -68,18 +68,15 @@ async def _answer(door: Door, scope: Scope, send: Send) -> dict[str, Awaited] | 
         environ = request_environ(scope)
     except ValueError:
         return _NOTHING  # the bridge has an answer to it
-    visit = door.visit(environ, partial(complete, environ, scope))
-    if visit is None:
-        return _NOTHING
-    reply = door.stored(visit)
+    reply: Reply | Missing | Awaited | None
+    reply = door.answer(environ, partial(complete, environ, scope))
+    if isinstance(reply, Missing):
+        reply = await door.load(reply) if door.may_load(reply) else None
+    if isinstance(reply, Awaited):
+        # Who only may have had a body may have passed for it: Flask, who knows, looks again.
+        return _NOTHING if MAYBE_BODY in environ and _passes(reply) else {AWAITED: reply}
     if reply is None:
-        if not door.may_load(visit):
-            return _NOTHING
-        brought = await door.load(visit)
-        if isinstance(brought, Awaited):
-            # Who only may have had a body may have passed for it: Flask, who knows, looks again.
-            return _NOTHING if MAYBE_BODY in environ and _passes(brought) else {AWAITED: brought}
-        reply = brought
+        return _NOTHING
     await _send(send, reply, scope["method"] == "HEAD")
     return None
 

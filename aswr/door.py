@@ -26,8 +26,8 @@ from .replies import Given, Reply, negotiated, reply_to
 from .site import Decorated, Site, query_of
 
 
-class Visit(NamedTuple):
-    """One request at the door: what it asks for, and what lies there."""
+class Missing(NamedTuple):
+    """A request for a public page of which nothing is stored that will do."""
 
     place: Place
     url: ViewKey
@@ -41,7 +41,6 @@ class Door:
 
     def __init__(self, app: Flask, site: Site, knows: Callable[[Decorated], bool]) -> None:
         self._site = site
-        self._knows = knows
         self._config = app.config
         self._find_places = partial(Places, app, site, knows)
         self._places: Places | None = None
@@ -50,8 +49,8 @@ class Door:
     def _forget(self) -> None:
         self._places = None
 
-    def visit(self, environ: Environ, whole: Callable[[], Environ]) -> Visit | None:
-        """What a request asks for, where that is a public view; None leaves it to Flask.
+    def answer(self, environ: Environ, whole: Callable[[], Environ]) -> Reply | Missing | None:
+        """The reply out of the cache, fresh or stale; None leaves the request to Flask.
 
         ``environ`` need not have more than the method, the URL and the headers; ``whole`` gives
         all that Flask would get to see.
@@ -62,63 +61,59 @@ class Door:
         place = places.find(environ, whole)
         if place is None or _is_more(environ):
             return None
-        plan, url = place.plan, place.url
+        plan, url, engine = place.plan, place.url, self._site.engine
         query = environ.get("QUERY_STRING", "")
         if query and (kept := query_of(plan.rules, query.encode("latin-1"))):
             url = ViewKey(url.view, url.script_name, url.path, kept, url.host, ())
         wants = asks(environ.get("HTTP_CACHE_CONTROL")) if plan.request_directives else None
-        found = look(self._site.engine, plan.rules, url, wants, _inputs, (whole, plan.rules))
+        found = look(engine, plan.rules, url, wants, _inputs, (whole, plan.rules))
+        entry, decision = found.entry, found.decision
         if found.why or (wants is not None and (wants.only_if_cached or wants.no_store)):
             return None
-        return Visit(place, url, found, environ, whole)
-
-    def stored(self, visit: Visit) -> Reply | None:
-        """The reply out of the cache; where it is stale, a load begins. None: nothing will do."""
-        engine, found = self._site.engine, visit.found
-        entry, decision = found.entry, found.decision
         if entry is None or not decision.serve:
-            return None
+            return Missing(place, url, found, environ, whole)
         if decision.load and engine.wants(found.key):
-            engine.start(self._load(visit))
+            engine.start(self._load(Missing(place, url, found, environ, whole)))
         loads = decision.load and not engine.closed
-        given = hit(engine, entry, found.now, revalidating=loads, **self._more(visit))
-        return reply_to(visit.environ, negotiated(visit.environ, given), found.now)
+        given = hit(engine, entry, found.now, revalidating=loads, **self._more(place, environ))
+        return reply_to(environ, negotiated(environ, given), found.now)
 
-    async def load(self, visit: Visit) -> Reply | Awaited:
+    async def load(self, missing: Missing) -> Reply | Awaited:
         """Wait for the load of what is missing, on any event loop; the reply that it brings.
 
         Or what is for Flask to deal with: an error, a pass, no result in time.
         """
         engine = self._site.engine
-        load, why = self._load(visit), missed(engine, visit.url, visit.found)
+        load, why = self._load(missing), missed(engine, missing.url, missing.found)
         result = await engine.afetch(load, force=why.force)
         if result is None or result.how in (How.PASS, How.FAILED):
             return Awaited(load, why, result)
         engine.misses += 1
         now = engine.clock()
-        given: Given = loaded(engine, result, now, why, **self._more(visit))
-        reply = reply_to(visit.environ, negotiated(visit.environ, given), now)
+        given: Given = loaded(
+            engine, result, now, why, **self._more(missing.place, missing.environ)
+        )
+        reply = reply_to(missing.environ, negotiated(missing.environ, given), now)
         if http.lines(reply.fields, "set-cookie"):  # one person's: nothing of ours goes with it
             reply.fields[:] = http.without_ours(reply.fields)
         return reply
 
-    def may_load(self, visit: Visit) -> bool:
+    def may_load(self, missing: Missing) -> bool:
         """Would the app itself load here?"""
         engine = self._site.engine
-        return not engine.closed and not self._site.sharing.passes(visit.url.view, engine.clock())
+        return not engine.closed and not self._site.sharing.passes(missing.url.view, engine.clock())
 
-    def _load(self, visit: Visit) -> Load:
-        place = visit.place
-        inputs = visit.found.inputs or _inputs((visit.whole, place.plan.rules))
-        load = place.view.load_url(self._site, visit.url, place.function, None, inputs.snapshot())
-        return replace(load, key=visit.found.key)
+    def _load(self, missing: Missing) -> Load:
+        place = missing.place
+        inputs = missing.found.inputs or _inputs((missing.whole, place.plan.rules))
+        load = place.view.load_url(self._site, missing.url, place.function, None, inputs.snapshot())
+        return replace(load, key=missing.found.key)
 
-    def _more(self, visit: Visit) -> dict[str, str]:
+    def _more(self, place: Place, environ: Environ) -> dict[str, str]:
+        """What ``Cache-Status`` says besides, in debug mode: which key it is."""
         if not self._config["DEBUG"]:
             return {}
-        return {
-            "key": visit.place.view.shown(visit.url.path, visit.environ.get("QUERY_STRING", ""))
-        }
+        return {"key": place.view.shown(place.url.path, environ.get("QUERY_STRING", ""))}
 
 
 def _inputs(request: tuple[Callable[[], Environ], Rules]) -> Inputs:

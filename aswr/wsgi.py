@@ -14,6 +14,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from .door import Door
 from .environ import Environ
 from .lookup import AWAITED
+from .replies import Reply
 from .site import Decorated, Site
 
 WsgiApp = Callable[..., Iterable[bytes]]
@@ -30,9 +31,8 @@ class WsgiDoor:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         # What the ASGI door could not give has been looked for already.
-        visit = None if AWAITED in environ else self.door.visit(environ, lambda: environ)
-        reply = None if visit is None else self.door.stored(visit)
-        if reply is None:
+        reply = None if AWAITED in environ else self.door.answer(environ, lambda: environ)
+        if type(reply) is not Reply:
             return self._wsgi_app(environ, start_response)
         code, fields, body = reply
         start_response(_STATUS_LINES.get(code) or f"{code} UNKNOWN", fields)

@@ -28,6 +28,7 @@ from werkzeug.routing import BaseConverter, MapAdapter, Rule, ValidationError
 
 from aswr import CacheManager
 from aswr import places as places_module
+from aswr.replies import Reply
 from aswr.wsgi import door_of
 
 from .conftest import Clock
@@ -388,10 +389,8 @@ class TestHits:
         assert door is not None
         shop.app.before_request_funcs[None].append(gate.hold)  # a render has the hooks around it
         for number in range(5):
-            visit = door.visit(asked.environ(), asked.environ)
-            assert visit is not None
-            reply = door.stored(visit)
-            assert reply is not None
+            reply = door.answer(asked.environ(), asked.environ)
+            assert isinstance(reply, Reply)
             assert reply.body == b"1"
             if number == 0:
                 gate.await_arrival()
