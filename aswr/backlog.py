@@ -10,7 +10,7 @@ from itertools import count
 
 from .flight import Load
 
-MOST = 100_000  # loads; beyond, a later hit has to ask again
+MOST = 10_000  # loads, of 3 to 10 KB each; beyond, a later hit has to ask again
 
 # Minus the heat, a number that tells who came first, the load, and whether a tick asked for it.
 _Item = tuple[int, int, Load, bool]
@@ -46,14 +46,14 @@ class Backlog:
         """It is begun otherwise."""
         self._items.pop(key, None)
 
-    def pop(self) -> tuple[Load, bool] | None:
-        """The hottest load, of equals the oldest, and whether a tick asked for it."""
+    def pop(self) -> tuple[Load, bool, int] | None:
+        """The hottest load, of equals the oldest; whether a tick asked for it; and its heat."""
         while self._heap:
             item = heapq.heappop(self._heap)
-            _, _, load, periodic = item
+            cold, _, load, periodic = item
             if self._items.get(load.key) is item:
                 del self._items[load.key]
-                return load, periodic
+                return load, periodic, -cold
         return None
 
     def clear(self) -> None:

@@ -118,6 +118,12 @@ class Board:
         self._asked.discard(load.key)
         self._want(load, periodic=False)
 
+    def _start_unattended(self, load: Load) -> None:
+        """Begin a load whose caller was turned away: he comes back for it, so it has no bound."""
+        load, _, _ = self.urls.find(load)
+        if not self.closed and load.key not in self.flights:
+            self._begin(load)
+
     def tick(self, load: Load) -> bool:
         """A periodic refresh is due: load, unless that is under way or held back. On the loop."""
         return self._want(load, periodic=True)
@@ -145,12 +151,15 @@ class Board:
     def _begin_queued(self) -> None:
         """Begin what is queued, as far as there is room: much may have changed meanwhile."""
         while len(self._background) < self._max_loads and (item := self._backlog.pop()):
+            load, periodic, heat = item
             try:
-                due = self._due(*item)
+                due = self._due(load, periodic)
             except Exception as error:  # a clock, say: the others must not wait for ever
-                log.exception("%s: could not begin (%r)", item[0].name, error)
+                log.exception("%s: could not begin (%r)", load.name, error)
                 continue
-            if due is not None:
+            # What was in use and is purged meanwhile nobody asks for; who does will wait for it.
+            purged = heat > 0 and due is not None and self.store.glance(due.key) is None
+            if due is not None and (periodic or not purged):
                 self._begin(due, background=True)
 
     def _join(self, waiter: Waiter) -> None:

@@ -4,7 +4,7 @@ Pure: values in, values out; no async, no threads, no clock. Knows the options a
 knows no framework.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import conditions, http
 from .codec import Answer
@@ -36,7 +36,7 @@ class Emission:
         self.strict = plan.times.timeout is None and says.no_stale
 
     @staticmethod
-    def length(fields: Fields) -> float | None:
+    def length(fields: http.Fields) -> float | None:
         """How many bytes the view says that its body has, if it says so."""
         said = http.lines(fields, "content-length")
         return http.delta_seconds(said[0].strip()) if said else None
@@ -87,17 +87,18 @@ class Emission:
         """
         plan, dressed = self._plan, list(fields)
         ours: Fields = []
-        said_so = http.lines(fields, "cache-control") or http.lines(fields, "expires")
-        if self._scoped and said_so and not _is_private(fields):
+        named = http.by_name(fields)
+        said_so = "cache-control" in named or "expires" in named
+        if self._scoped and said_so and not _is_private(named):
             dressed = [(n, v) for n, v in fields if n.lower() not in ("cache-control", "expires")]
-            said_so = []
+            said_so = False
         if not said_so:
             ours.append(("Cache-Control", self._cache_control(stored, ends)))
-        if self._status == 200 and not http.lines(fields, "etag"):
-            kind = b"".join(value.encode("latin-1", "replace") for value in _coding(fields))
-            etag = conditions.strong_etag(body, kind)
+        if self._status == 200 and "etag" not in named:
+            coding = [*named.get("content-type", ()), *named.get("content-encoding", ())]
+            etag = conditions.strong_etag(body, "".join(coding).encode("latin-1", "replace"))
             ours.append(("ETag", etag if plan.public else conditions.weak(etag)))
-        if plan.public and plan.cdn_timeout and not http.lines(fields, "cdn-cache-control"):
+        if plan.public and plan.cdn_timeout and "cdn-cache-control" not in named:
             ours.append(("CDN-Cache-Control", f"max-age={int(plan.cdn_timeout)}"))
         dressed = http.with_vary(dressed, vary_fields(names, plan.rules))
         return [*dressed, *ours], tuple(name for name, _ in ours)
@@ -124,13 +125,8 @@ class Emission:
     @staticmethod
     def validators(answer: Answer) -> dict[str, str]:
         """The conditions that ask the view whether its own answer still holds (RFC 9111 §4.3.1)."""
-        own = dict(Emission.own(answer))
-        found = {name.lower(): value for name, value in own.items()}
-        asked = {
-            "HTTP_IF_NONE_MATCH": found.get("etag", ""),
-            "HTTP_IF_MODIFIED_SINCE": found.get("last-modified", ""),
-        }
-        return {name: value for name, value in asked.items() if value}
+        own = ((n.lower(), value) for n, value in answer.headers if n not in answer.ours)
+        return {_CONDITIONS[name]: value for name, value in own if name in _CONDITIONS and value}
 
     @staticmethod
     def renewed(answer: Answer, fields: Fields) -> Fields:
@@ -139,12 +135,9 @@ class Emission:
 
 
 PRIVATE = "Cache-Control private"
+_CONDITIONS = {"etag": "HTTP_IF_NONE_MATCH", "last-modified": "HTTP_IF_MODIFIED_SINCE"}
 
 
-def _is_private(fields: Fields) -> bool:
-    said = http.directives(http.lines(fields, "cache-control"))
+def _is_private(named: Mapping[str, list[str]]) -> bool:
+    said = http.directives(named.get("cache-control", ()))
     return "private" in said or "no-store" in said
-
-
-def _coding(fields: Fields) -> list[str]:
-    return http.lines(fields, "content-type") + http.lines(fields, "content-encoding")

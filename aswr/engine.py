@@ -61,7 +61,7 @@ class Engine(Board):
         if parent is None and sync and runtime.waiting >= self._max_waiters:
             error = self.impatient(load, f"{runtime.waiting} requests wait already")
             waiter.resolve(Result(How.FAILED, value=error))
-            self.start(load)
+            runtime.post(self._start_unattended, load)
         else:
             nested = sync and load.sync and parent is not None
             waiter.inline = nested and runtime.executor.on_worker()

@@ -198,16 +198,17 @@ class Flight:
         if self.expired:  # before it began
             task.cancel()
         try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:  # draining
-            task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_LIMIT)
-            raise
-        if task.cancelled():
-            if self.expired:
-                raise self.timeout_error()
-            raise LoadError(f"{self.load.name} cancelled itself")
-        return task.result()
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():  # draining
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_LIMIT)
+                raise
+        finally:
+            self.running = None  # by its context it knows the flight: a cycle
+        if self.expired:
+            raise self.timeout_error()
+        raise LoadError(f"{self.load.name} cancelled itself")
 
     def run_inline(self) -> None:
         """Run the load on the calling thread, a waiter's."""

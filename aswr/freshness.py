@@ -22,6 +22,7 @@ IN_APP = "private, no-cache"
 
 _REMEMBERED_LENGTH = 256  # of a request's Cache-Control; longer ones are parsed every time
 
+_Fields = Mapping[str, list[str]]  # by name
 _Given = Mapping[str, list[str | None]]
 
 
@@ -68,7 +69,9 @@ def storable_status(status: int) -> bool:
 def said(status: int, fields: http.Fields, now: float) -> Said:
     """What the response says, ``now`` being when its load ended, in seconds since the epoch."""
     fields = list(fields)
-    control = http.all_directives(http.lines(fields, "cache-control"))
+    named = http.by_name(fields)
+    control = http.all_directives(named.get("cache-control", ()))
+    vary = http.vary_names(fields)
     stale = _least(control, "stale-while-revalidate")
     error = _least(control, "stale-if-error")
     shared = _least(control, "s-maxage")
@@ -76,8 +79,8 @@ def said(status: int, fields: http.Fields, now: float) -> Said:
     # beside it wants just that; beside the others a window says nothing (§4.2.4).
     in_window = bool(stale or error)
     return Said(
-        alone=_alone(status, fields, control),
-        lifetime=_lifetime(fields, control, now),
+        alone=_alone(status, named, control, vary),
+        lifetime=_lifetime(named, control, now),
         shared_lifetime=shared,
         # RFC 9111 §5.2.2.4: with field names, a cache may take it as if it had none.
         no_cache="no-cache" in control,
@@ -88,16 +91,16 @@ def said(status: int, fields: http.Fields, now: float) -> Said:
         public="public" in control,
         # RFC 9111 §3.5
         credentials=not control.keys().isdisjoint({"public", "s-maxage", "must-revalidate"}),
-        age=_age(fields, now),
-        etag=_validator(fields, "etag", lambda text: http.etags(text) == (text,) != ("*",)),
-        last_modified=_validator(fields, "last-modified", lambda text: _is_date(text, now)),
-        vary=http.vary_names(fields),
-        groups=http.string_list(http.lines(fields, "cache-groups")) or (),
+        age=_age(named, now),
+        etag=_validator(named, "etag", lambda text: http.etags(text) == (text,) != ("*",)),
+        last_modified=_validator(named, "last-modified", lambda text: _is_date(text, now)),
+        vary=vary,
+        groups=http.string_list(named.get("cache-groups", ())) or (),
     )
 
 
-def _alone(status: int, fields: list[tuple[str, str]], control: _Given) -> str:
-    if http.lines(fields, "set-cookie"):
+def _alone(status: int, named: _Fields, control: _Given, vary: tuple[str, ...]) -> str:
+    if "set-cookie" in named:
         return "sets a cookie"
     understands = "must-understand" in control
     if understands and status not in UNDERSTOOD:
@@ -106,48 +109,47 @@ def _alone(status: int, fields: list[tuple[str, str]], control: _Given) -> str:
         return "Cache-Control no-store"
     if "private" in control:
         return "Cache-Control private"  # RFC 9111 §5.2.2.7; with field names as if without
-    if http.vary_names(fields) == ("*",):
+    if vary == ("*",):
         return "Vary *"  # RFC 9111 §4.1
     return ""
 
 
-def _lifetime(fields: list[tuple[str, str]], control: _Given, now: float) -> float | None:
+def _lifetime(named: _Fields, control: _Given, now: float) -> float | None:
     """RFC 9111 §4.2.1: the first of s-maxage, max-age, and Expires minus Date."""
     for name in ("s-maxage", "max-age"):
         if (given := _least(control, name)) is not None:
             return given
-    expires = http.lines(fields, "expires")
-    if not expires:
+    if "expires" not in named:
         return None
-    sent = _sent(fields, now)
+    sent = _sent(named, now)
     # RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
-    ends = [http.date(text, now) for text in expires]
+    ends = [http.date(text, now) for text in named["expires"]]
     return min(max(0.0, (sent if end is None else end) - sent) for end in ends)
 
 
-def _age(fields: list[tuple[str, str]], now: float) -> float:
+def _age(named: _Fields, now: float) -> float:
     """RFC 9111 §4.2.3, the corrected initial age, of a load that took no time."""
     # RFC 9111 §5.1: of a list the first member counts, and what is no number is ignored.
-    first = http.members(http.lines(fields, "age"))[:1]
+    first = http.members(named.get("age", ()))[:1]
     given = http.delta_seconds(first[0]) if first else None
-    return max(0.0, now - _sent(fields, now), given or 0.0)
+    return max(0.0, now - _sent(named, now), given or 0.0)
 
 
-def _sent(fields: list[tuple[str, str]], now: float) -> float:
+def _sent(named: _Fields, now: float) -> float:
     """The Date; ``now`` where there is none that is valid. RFC 9110 §6.6.1."""
-    dates = [http.date(text, now) for text in http.lines(fields, "date")]
+    dates = [http.date(text, now) for text in named.get("date", ())]
     return min((sent for sent in dates if sent is not None), default=now)
 
 
 def _least(control: _Given, name: str) -> float | None:
     """The most restrictive value of a directive (RFC 9111 §4.2.1); a malformed one is 0."""
-    given = control.get(name, ())
-    numbers = (http.delta_seconds(value or "") for value in given)
-    return min((number or 0.0 for number in numbers), default=None)
+    if name not in control:
+        return None
+    return min(http.delta_seconds(value or "") or 0.0 for value in control[name])
 
 
-def _validator(fields: list[tuple[str, str]], name: str, well_formed: Callable[[str], bool]) -> str:
-    given = {value.strip(" \t") for value in http.lines(fields, name)}
+def _validator(named: _Fields, name: str, well_formed: Callable[[str], bool]) -> str:
+    given = {value.strip(" \t") for value in named.get(name, ())}
     text = given.pop() if len(given) == 1 else ""
     return text if text and well_formed(text) else ""
 

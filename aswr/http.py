@@ -82,6 +82,14 @@ def all_directives(values: Iterable[str]) -> dict[str, list[str | None]]:
     return found
 
 
+def by_name(fields: Fields) -> dict[str, list[str]]:
+    """Every value of each field, in order, under its name in lower case."""
+    found: dict[str, list[str]] = {}
+    for name, value in fields:
+        found.setdefault(name.lower(), []).append(value)
+    return found
+
+
 def lines(fields: Fields, name: str) -> list[str]:
     """Every value of a field, in order; names compare without case."""
     return [value for field, value in fields if field.lower() == name]

@@ -5,7 +5,7 @@ not know Flask, so that the doors can ask before Flask exists for a request.
 """
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -118,6 +118,22 @@ def missed(engine: Engine, url: ViewKey, found: Found) -> Missed:
         return Missed("vary-miss" if others else "uri-miss")
     force = engine.clock() < entry.fresh_until
     return Missed("request" if force else "stale", force)
+
+
+def serve(
+    engine: Engine, found: Found, load: Callable[[], Load], more: Mapping[str, str]
+) -> Given | None:
+    """What is given of what was found, and its load begun where it is stale; None: a miss.
+
+    ``more`` are parameters of ``Cache-Status``.
+    """
+    entry, decision = found.entry, found.decision
+    if entry is None or not decision.serve:
+        return None
+    if decision.load and engine.wants(found.key):
+        engine.start(load())
+    loads = decision.load and not engine.closed
+    return hit(engine, entry, found.now, revalidating=loads, **more)
 
 
 def hit(engine: Engine, entry: Entry, now: float, *, revalidating: bool, **more: str) -> Given:

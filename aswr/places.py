@@ -12,16 +12,16 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from flask import Flask, Request
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, MapAdapter, RequestRedirect
+from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from .environ import Environ
 from .keys import ViewKey
 from .options import Plan
 from .site import Decorated, Site, find_method
 
-MOST_PLACES = 16_384  # URLs, less their queries; past it, all are asked for anew
-LONGEST_PLACE = 2048  # characters; where a longer URL leads is not remembered
+MOST_PLACES = 8192  # URLs, less their queries; past it, all are asked for anew
+MOST_FRONTS = 256
+LONGEST = 512  # characters; where a longer URL leads is not remembered
 _UNKNOWN: Any = object()
 
 
@@ -52,6 +52,7 @@ class Places:
         self._functions = app.view_functions
         self._known: dict[Hashable, Place | None] = {}
         self._fronts: dict[Hashable, Front | None] = {}
+        self._count = len(app.view_functions)
         self._public, self._asking = _beginnings(app, self._is_public)
 
     def find(self, environ: Environ, whole: Callable[[], Environ]) -> Place | None:
@@ -70,8 +71,15 @@ class Places:
             return place
         return self._ask(where, whole)
 
+    @property
+    def current(self) -> bool:
+        """Are these the app's views? A rule may come before its function."""
+        return len(self._functions) == self._count
+
     def _ask(self, where: tuple[str | None, ...], whole: Callable[[], Environ]) -> Place | None:
         method, scheme, host, script_name, raw = where
+        if not raw:  # Flask redirects to the slash
+            return None
         path = "/" + _decoded(raw).lstrip("/")
         if not path.startswith(self._public) or path.startswith(self._asking):
             return None
@@ -81,7 +89,7 @@ class Places:
             self._known.clear()
         front = self._front((scheme, host, script_name), whole)
         place = None if front is None else self._match(front, method, path)
-        if sum(len(part or "") for part in where) <= LONGEST_PLACE:
+        if sum(len(part or "") for part in where) <= LONGEST:
             self._known[where] = place
         return place
 
@@ -91,23 +99,25 @@ class Places:
             return front
         front = None
         try:
-            context = self._site.app.request_context(dict(whole()))
+            # Of its own path and query the adapter would remember whatever came first.
+            environ = {**whole(), "PATH_INFO": "/", "QUERY_STRING": ""}
+            context = self._site.app.request_context(environ)
         except Exception:  # Flask will meet it too, and has an answer to it
             context = None
         if context is not None and context.url_adapter is not None:
             request = context.request
             host = request.host if self._site.by_host else ""
             front = Front(context.url_adapter, request.root_path, host)
-        if len(self._fronts) >= MOST_PLACES:
+        if len(self._fronts) >= MOST_FRONTS:
             self._fronts.clear()
-        if sum(len(part or "") for part in where) <= LONGEST_PLACE:
+        if sum(len(part or "") for part in where) <= LONGEST:
             self._fronts[where] = front
         return front
 
     def _match(self, front: Front, method: str, path: str) -> Place | None:
         try:
             rule, _ = front.adapter.match(path, method, return_rule=True, websocket=False)
-        except (HTTPException, RequestRedirect):
+        except Exception:  # no such page, a redirect, or an error: Flask meets it too
             return None
         function = self._functions.get(rule.endpoint)
         view, cls = find_method(function)
@@ -140,10 +150,11 @@ def _beginnings(
     """
     public, asking = set(), set()
     for rule in app.url_map.iter_rules():
-        begins = rule.rule.partition("<")[0]
+        begins = rule.rule.partition("<")[0].rstrip("/")
         if is_public(app.view_functions.get(rule.endpoint)):
             public.add(begins)
-        if any(_asks(converter) for converter in rule._converters.values()):
+        converters = rule._converters.values()
+        if callable(rule.redirect_to) or any(_asks(converter) for converter in converters):
             asking.add(begins)
     if not _routes_as_flask(app):
         asking.add("/")
@@ -151,15 +162,22 @@ def _beginnings(
 
 
 def _asks(converter: BaseConverter) -> bool:
-    return type(converter).to_python.__module__ != BaseConverter.__module__
+    function = getattr(converter.to_python, "__func__", None)
+    return getattr(function, "__module__", "") != BaseConverter.__module__
 
 
 def _routes_as_flask(app: Flask) -> bool:
-    own = ("create_url_adapter", "request_context")
-    changed = any(getattr(type(app), name) is not getattr(Flask, name) for name in own)
-    if changed or not vars(app).keys().isdisjoint(own):
+    """Does nothing of the app's own decide where a request goes, or whether it gets there?"""
+    changed = any(getattr(type(app), name) is not getattr(Flask, name) for name in _ROUTING)
+    if changed or not vars(app).keys().isdisjoint(_ROUTING):
+        return False
+    url_map = app.url_map
+    if type(url_map) is not Map or not vars(url_map).keys().isdisjoint(("bind", "bind_to_environ")):
         return False
     return app.request_class.__init__ is Request.__init__
+
+
+_ROUTING = ("create_url_adapter", "request_context", "full_dispatch_request", "dispatch_request")
 
 
 def when_routes_change(app: Flask, act: Callable[[], None]) -> None:

@@ -72,15 +72,15 @@ _LIBRARIES = frozenset(
 class Recorder:
     """What one render read, each input with its place (``file:line``).
 
-    ``on_read`` is called, while the render goes on, for each input when it is first read. Where a
-    scope stands for the person, `scoped`, only learned inputs count. ``makes_g``: what the
-    render finds in ``g``, or misses there, is its own doing and no input.
+    ``on_read`` is called, while the render goes on, for each input when it is first read, with its
+    kind and place. Where a scope stands for the person, `scoped`, only learned inputs count.
+    ``makes_g``: what the render finds in ``g``, or misses there, is its own doing and no input.
     """
 
     def __init__(
         self,
         rules: Rules,
-        on_read: Callable[[str, Kind], None],
+        on_read: Callable[[str, Kind, str], None],
         *,
         scoped: bool = False,
         makes_g: bool = False,
@@ -130,8 +130,8 @@ class Recorder:
             return
         if not self.rules.records(name) or is_below(frame, self.rules.functions):
             return
-        self.reads[name] = place_of(frame)
-        self._on_read(name, kind)
+        self.reads[name] = place = place_of(frame)
+        self._on_read(name, kind, place)
 
     def _lacks(self, name: str) -> bool:
         """Of what is the caller's own: is it absent even from a render in his name?"""

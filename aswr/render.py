@@ -17,7 +17,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,7 +105,7 @@ class BaseUrl:
 
 def environ_of(key: ViewKey, base: BaseUrl) -> dict[str, Any]:
     """The WSGI environ (PEP 3333) that says what the key says, and nothing else."""
-    host = key.host or base.host
+    host, url = key.host or base.host, key.url
     name, _, port = host.partition(":")
     script_name, path = (
         text.encode("utf-8", "surrogatepass").decode("latin-1")
@@ -116,8 +116,8 @@ def environ_of(key: ViewKey, base: BaseUrl) -> dict[str, Any]:
         "SCRIPT_NAME": script_name,
         "PATH_INFO": path,
         "QUERY_STRING": key.query,
-        "REQUEST_URI": key.url,
-        "RAW_URI": key.url,
+        "REQUEST_URI": url,
+        "RAW_URI": url,
         "SERVER_NAME": name,
         "SERVER_PORT": port or ("443" if base.scheme == "https" else "80"),
         "SERVER_PROTOCOL": "HTTP/1.1",
@@ -168,7 +168,7 @@ class Rendering:
         self._call: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
         self._rules = target.plan.rules
         self.repeat = False
-        self.recorder = Recorder(self._rules, self._read, scoped=scoped)
+        self.recorder = Recorder(self._rules, partial(note_read, target, flight), scoped=scoped)
 
     def on_thread(self) -> Loaded:
         """All three phases, on the calling executor thread."""
@@ -224,14 +224,6 @@ class Rendering:
             except BaseException as error:
                 self._error = as_exception(self._target.name, error)
         return context.run(self._close)
-
-    def _read(self, name: str, kind: Kind) -> None:
-        self._target.notes.read_at(name, self.recorder.reads[name])
-        if kind is Kind.NEVER:
-            self._target.notes.passes([name], self._rules.kind)
-            self._flight.release(describe([name]))
-        else:
-            self._flight.note_read(name, self._rules.bars(name))
 
     # open
 
@@ -360,7 +352,7 @@ class Rendering:
 
     def _judge(self, response: Response) -> Loaded:
         """The verdict: may this be stored, and may it be given to somebody else?"""
-        promised = Emission.length(list(response.headers))  # reading a stream sets its length
+        promised = Emission.length(response.headers)  # reading a stream sets its length
         try:
             body = freeze(response, self._target.plan.max_body, self._flight)
         except StreamTooLong as error:
@@ -377,7 +369,7 @@ class Rendering:
             self._target.notes.passes(never, lambda _: Kind.PERSONAL)  # not never: now and then
         if never:
             return Loaded(None, Fate.PASS, names=self._names(), detail=describe(never))
-        return replace(self._ruling(response, status, fields, body, whole), status=forwarded)
+        return self._ruling(response, status, fields, body, whole, forwarded)
 
     def _fields(self, response: Response) -> Fields:
         """The header fields; of a public answer, which meets no response again, as they go out."""
@@ -394,7 +386,13 @@ class Rendering:
         return same and conditions.speaks_of(old, new[0] if new else "")
 
     def _ruling(
-        self, response: Response, status: int, fields: Fields, body: bytes, whole: bool
+        self,
+        response: Response,
+        status: int,
+        fields: Fields,
+        body: bytes,
+        whole: bool,
+        forwarded: int,
     ) -> Loaded:
         """What becomes of an answer, by its status and by what it says (RFC 9111 §3)."""
         target, flight = self._target, self._flight
@@ -425,6 +423,7 @@ class Rendering:
             answer, fate, len(body), tags, names, ends, now - age,
             emission.strict, detail,
             alone=bool(emission.alone) or (emission.lone and fate is not Fate.FAILED),
+            status=forwarded,
         )  # fmt: skip
 
     def _fate(self, emission: Emission, status: int, length: int, whole: bool) -> tuple[Fate, str]:
@@ -483,6 +482,20 @@ class Rendering:
         except Exception as failure:
             if self._target.notes.first("teardown"):
                 log.exception("%s: a teardown function failed (%r)", self._target.name, failure)
+
+
+def note_read(target: Target, flight: Flight, name: str, kind: Kind, place: str) -> None:
+    """A render reads an input: tell the log and who waits.
+
+    Knows no `Rendering`, whose recorder calls it: cycles would leave every load to the collector.
+    """
+    rules = target.plan.rules
+    target.notes.read_at(name, place)
+    if kind is Kind.NEVER:
+        target.notes.passes([name], rules.kind)
+        flight.release(describe([name]))
+    else:
+        flight.note_read(name, rules.bars(name))
 
 
 def tell_monitors(app: Flask, error: BaseException) -> None:

@@ -236,6 +236,7 @@ class Store:
             return False
         kept, size = self._commons.short(entry)
         key_size = size_of_key(key) + INDEX_BYTES.get(type(key), 0)
+        self._ready.pop(key, None)
         if not self.memory.put(key, kept, size, key_size=key_size):
             self._unindex(key)  # what it would have replaced is gone too
             return False

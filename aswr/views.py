@@ -34,10 +34,10 @@ from .lookup import (
     Found,
     Missed,
     failed,
-    hit,
     loaded,
     look,
     missed,
+    serve,
     stand_in,
 )
 from .notes import Notes
@@ -260,13 +260,9 @@ class CachedView:
             if found.inputs is not None:
                 self._notes.passes(found.inputs.carried(found.names), rules.kind)
             return Pass(found.why, names=found.names)
-        entry, decision = found.entry, found.decision
-        if entry is None or not decision.serve:
+        given = serve(engine, found, lambda: self._load(asked, found), self._more(asked.context))
+        if given is None:
             return self._miss(asked, found)
-        if decision.load and engine.wants(found.key):
-            engine.start(self._load(asked, found))
-        loads = decision.load and not engine.closed
-        given = hit(engine, entry, found.now, revalidating=loads, **self._more(asked.context))
         return self._respond(asked.context, given, found.now, asked.plan)
 
     def _miss(self, asked: Asked, found: Found) -> Response | Pending | Pass:

@@ -22,6 +22,10 @@ WsgiApp = Callable[..., Iterable[bytes]]
 _STATUS_LINES = {code: f"{code} {phrase.upper()}" for code, phrase in HTTP_STATUS_CODES.items()}
 
 
+# What of Flask's own methods runs around a request besides its hooks.
+_DISPATCH = ("full_dispatch_request", "dispatch_request", "finalize_request")
+
+
 class WsgiDoor:
     """A WSGI application that answers what the door can answer, and leaves the rest to Flask."""
 
@@ -44,7 +48,8 @@ def put_door(app: Flask, site: Site, knows: Callable[[Decorated], bool]) -> str:
 
     Where something else lies around that already nothing is done; returns its name, else "".
     """
-    if not (wrapper := wrapper_of(app)):
+    wrapper = wrapper_of(app) or next((name for name in _DISPATCH if name in vars(app)), "")
+    if not wrapper:
         app.wsgi_app = WsgiDoor(Door(app, site, knows), app.wsgi_app)  # type: ignore[method-assign]
     return wrapper
 
@@ -57,6 +62,9 @@ def door_of(app: Flask) -> Door | None:
 
 def wrapper_of(app: Flask) -> str:
     """The name of what stands in the place of Flask's own WSGI application and of our door."""
+    for name in _DISPATCH:
+        if getattr(type(app), name) is not getattr(Flask, name):
+            return f"{type(app).__qualname__}.{name}"
     found: Any = app.wsgi_app
     if type(found) is WsgiDoor or getattr(found, "__func__", None) is Flask.wsgi_app:
         return ""

@@ -832,7 +832,7 @@ class TestPlaces:
         """Long paths and hosts are answered like any, and take no memory."""
         shop = open_shop(way, Page())
         door = door_of(shop.app)
-        length = places_module.LONGEST_PLACE
+        length = places_module.LONGEST
         shop.get("/x" + "a" * length)
         shop.get(host="a" * length)
         assert door._places._known == {}

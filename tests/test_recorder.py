@@ -87,7 +87,7 @@ def shop(request_class=Request, **config) -> Flask:
 @contextmanager
 def render(app=None, rules=None, query="", shown=None, scoped=False, **environ):
     """A render of /x whose recorder is armed."""
-    recorder = Recorder(rules or Rules(), lambda name, kind: None, scoped=scoped)
+    recorder = Recorder(rules or Rules(), lambda name, kind, place: None, scoped=scoped)
     context = recorded_context(app or shop(), environ_of(query, **environ), recorder)
     recorder.arm()
     context.push()
@@ -119,7 +119,7 @@ def test_disarmed_nothing_is_noted():
 
 def test_a_new_context_is_not_armed_yet():
     """Until the render says so, nothing that is read of its context counts."""
-    recorder = Recorder(Rules(), lambda name, kind: None)
+    recorder = Recorder(Rules(), lambda name, kind, place: None)
     context = recorded_context(shop(), environ_of(), recorder)
     context.request.headers.get("Origin")
     assert recorder.reads == {}
@@ -128,7 +128,7 @@ def test_a_new_context_is_not_armed_yet():
 def test_who_asked_is_told_once_of_each_input_and_what_it_means():
     """The callback hears each input when it is first read, with its kind, while the view runs."""
     told = []
-    recorder = Recorder(Rules(), lambda name, kind: told.append((name, kind)))
+    recorder = Recorder(Rules(), lambda name, kind, place: told.append((name, kind)))
     context = recorded_context(shop(), environ_of(), recorder)
     recorder.arm()
     with context:
@@ -292,7 +292,7 @@ WALKS = {
 
 
 def environ() -> RecordedEnviron:
-    recorder = Recorder(Rules(), lambda name, kind: None)
+    recorder = Recorder(Rules(), lambda name, kind, place: None)
     recorder.arm()
     return RecordedEnviron({"HTTP_COOKIE": "a=b", "PATH_INFO": "/"}, recorder)
 
@@ -934,7 +934,7 @@ def test_a_copy_of_the_session_leaves_the_recorder_alone():
         def __init__(self):
             self.own = threading.Lock()
 
-        def hear(self, name, kind):
+        def hear(self, name, kind, place):
             pass
 
     recorder = Recorder(Rules(), Listener().hear)
@@ -1086,7 +1086,7 @@ def test_a_class_of_g_that_knows_nothing_of_flasks():
 
 def test_what_is_in_g_before_the_view_is_the_renders_own():
     """Names that were set while the context was pushed are no inputs."""
-    recorder = Recorder(Rules(), lambda name, kind: None)
+    recorder = Recorder(Rules(), lambda name, kind, place: None)
     context = recorded_context(shop(), environ_of(), recorder)
     with context:
         g.connection = 1

@@ -1,5 +1,6 @@
 """The WSGI door: innermost or absent, and behind whatever is put around the app later."""
 
+import functools
 import gc
 import logging
 import threading
@@ -11,12 +12,13 @@ import pytest
 from flask import Flask, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Map, Rule
 
 from aswr import CacheManager
 from aswr.wsgi import WsgiDoor, door_of, wrapper_of
 
 from .conftest import Clock, Counter
-from .ways import Ask, by_wsgi
+from .ways import Ask, Got, by_asgi, by_wsgi
 
 
 class Guard:
@@ -219,3 +221,123 @@ class CacheManagerOf:
 
     def __exit__(self, *error: object) -> None:
         self._manager.close(timeout=0.5)
+
+
+GUARDED = ("full_dispatch_request", "dispatch_request", "finalize_request")
+
+
+class TestTheAppsOwnDispatch:
+    """What an app does around its requests besides hooks may be a guard: no door leads past it."""
+
+    @pytest.fixture(params=["wsgi", "asgi"])
+    def ask(self, request: pytest.FixtureRequest) -> Any:
+        def ask(app: Flask, manager: CacheManager, one: Ask) -> Got:
+            if request.param == "wsgi":
+                return by_wsgi(app, one)
+            return by_asgi(manager.asgi(), one)
+
+        return ask
+
+    @pytest.mark.parametrize("name", GUARDED)
+    def test_of_its_class(self, name, ask, clock, counter, caplog):
+        """An overridden method runs for every answer, and one warning names it."""
+
+        class Own(Flask):
+            pass
+
+        def own(self: Flask, *args: Any) -> Any:
+            if "X-Key" not in request.headers:
+                return self.response_class("no", 401)
+            return getattr(Flask, name)(self, *args)
+
+        setattr(Own, name, own)
+        app = Own("shop")
+        manager = CacheManager(app, clock=clock)
+        page(app, manager, counter)
+        known = Ask(headers=(("X-Key", "1"),))
+        assert [ask(app, manager, known).status for _ in range(2)] == [200, 200]
+        assert ask(app, manager, Ask()).status == 401
+        assert any(f"Own.{name}" in text for text in warnings_of(caplog))
+        manager.close()
+
+    @pytest.mark.parametrize("before", [True, False])
+    @pytest.mark.parametrize("name", GUARDED[:2])
+    def test_of_the_app_itself(self, name, before, ask, clock, counter):
+        """So with one that is replaced on the app, before or after `init_app`."""
+        app, manager = Flask("shop"), CacheManager(clock=clock)
+        original = getattr(app, name)
+
+        def own(*args: Any) -> Any:
+            if "X-Key" not in request.headers:
+                return app.response_class("no", 401)
+            return original(*args)
+
+        if not before:
+            manager.init_app(app)
+        setattr(app, name, own)
+        if before:
+            manager.init_app(app)
+        page(app, manager, counter)
+        known = Ask(headers=(("X-Key", "1"),))
+        assert [ask(app, manager, known).status for _ in range(2)] == [200, 200]
+        assert ask(app, manager, Ask()).status == 401
+        manager.close()
+
+    @pytest.mark.parametrize("by", ["class", "instance"])
+    def test_of_its_url_map(self, by, ask, clock):
+        """A URL map that binds by a header of its own is asked for each request."""
+
+        def bind(self: Map, environ: Any, *args: Any, **kwargs: Any) -> Any:
+            kwargs["subdomain"] = environ.get("HTTP_X_TENANT", "")
+            return Map.bind_to_environ(self, environ, *args, **kwargs)
+
+        class Tenants(Map):
+            bind_to_environ = bind
+
+        class Own(Flask):
+            url_map_class = Tenants if by == "class" else Map
+
+        app = Own("shop", subdomain_matching=True)
+        if by == "instance":
+            app.url_map.bind_to_environ = functools.partial(bind, app.url_map)
+        manager = CacheManager(app, clock=clock)
+        for name in ("a", "b"):
+            view = manager.cacher(timeout=60, public=True)(lambda name=name: f"page of {name}")
+            app.add_url_rule("/x", name, view, subdomain=name)
+        asks = [Ask(headers=(("X-Tenant", name),)) for name in "abab"]
+        assert [ask(app, manager, one).text for one in asks] == [f"page of {n}" for n in "abab"]
+        manager.close()
+
+    def test_a_redirect_of_a_rule(self, ask, app, manager, counter):
+        """A rule that redirects by a function is Flask's to follow, errors and all."""
+        page(app, manager, counter)
+
+        def fails(adapter: Any, **values: Any) -> str:
+            raise ValueError("of the app")
+
+        app.url_map.add(Rule("/x/<name>", endpoint="y", redirect_to=fails))
+        app.register_error_handler(500, lambda error: ("its own page", 500))
+        for _ in range(2):
+            got = ask(app, manager, Ask("/x/1"))
+            assert (got.status, got.text) == (500, "its own page")
+
+
+def test_below_a_mount_without_a_slash(app, manager, counter):
+    """Without a path Flask redirects to the slash, since what the page links to is below it."""
+
+    @app.get("/")
+    @manager.cacher(timeout=60, public=True)
+    def index() -> str:
+        return counter()
+
+    assert by_wsgi(app, Ask("/", root="/shop")).status == 200
+    assert by_wsgi(app, Ask("", root="/shop")).status == 308
+
+
+def test_a_test_client_that_keeps_its_context(app, manager, counter):
+    """``with app.test_client()`` finds its request, whether or not the page is stored."""
+    page(app, manager, counter)
+    with app.test_client() as client:
+        for _ in range(2):
+            client.get("/x")
+            assert request.path == "/x"

@@ -302,6 +302,11 @@ def weight() -> dict[str, int]:
     }
 
 
+@app.get("/join")
+def join() -> dict[str, bool]:
+    return {"over": manager.join(5)}
+
+
 @app.get("/stats")
 def stats() -> dict[str, int]:
     return manager.stats()

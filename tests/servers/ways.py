@@ -285,8 +285,8 @@ class Corner:
         wait_until(lambda: self._stats()["waiting"] == count, 5, lambda: str(self._stats()))
 
     def settle(self) -> None:
-        """Wait until no load is under way."""
-        wait_until(lambda: self._stats()["flights"] == 0, 5, lambda: str(self._stats()))
+        """Wait until every load asked for so far is over."""
+        assert self.site.server.get("/join").json["over"]
 
     def _stats(self) -> dict[str, int]:
         stats: dict[str, int] = self.site.server.get("/stats").json
