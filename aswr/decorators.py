@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from flask import Flask, Response
 from flask.ctx import RequestContext
+from flask.globals import _cv_app
 
 from .calls import is_async
 from .checks import Seconds, check_callable, check_tags, refuse_undecoratable, timeout_of
@@ -29,12 +30,17 @@ R = TypeVar("R")
 Tagger = tuple[str, ...] | Callable[[Any], Any]
 
 
+def _nobody() -> None:
+    """As a weak reference whose object is gone."""
+
+
 class Decorators(Verbs):
     """What a manager makes of views and functions, and what it has made so far."""
 
     def __init__(self) -> None:
         self._views: weakref.WeakSet[CachedView] = weakref.WeakSet()  # a view may hold its app
         self._names: dict[str, int] = {}
+        self._last: tuple[Callable[[], Flask | None], Callable[[], Site | None]] = (_nobody, _nobody)
 
     @abstractmethod
     def _site_of(self, context: RequestContext) -> Site:
@@ -235,9 +241,21 @@ class Decorators(Verbs):
                 function, name=self._name(function), is_async=is_async(function), timeout=limit,
                 given=given, copies=copy, **options,
             )  # fmt: skip
-            return wrap(memoized, self._for_verb)
+            return wrap(memoized, self._for_call)
 
         return cast(Memoizer, decorate)
+
+    def _for_call(self) -> Site | None:
+        """As `_for_verb`, fast for the app that the last call was for: nearly all are for one."""
+        context = _cv_app.get(None)
+        app_of, site_of = self._last
+        app = app_of()
+        if app is not None and (len(self._sites) == 1 if context is None else context.app is app):
+            return site_of()
+        site = self._for_verb()
+        if site is not None:
+            self._last = weakref.ref(site.app), weakref.ref(site)  # one write: a pair, or the other
+        return site
 
     def _name(self, function: Callable[..., Any]) -> str:
         cls = getattr(function, "view_class", None)

@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 _WRITABLE = 4096  # bits of an int; beyond some 14,000, Python refuses to write it in decimal
 _PLAIN = (str, int, bytes, type(None), bool)
+MOST_KNOWN = 1024  # calls of one function
+LARGEST_KNOWN = 512  # bytes of a call's arguments
 _TEXT = (
     float,
     complex,
@@ -165,7 +167,11 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 class Signature:
-    """Turns every spelling of a call into one: positional, keyword, default, keyword order."""
+    """Turns every spelling of a call into one: positional, keyword, default, keyword order.
+
+    Keys of short plain calls are remembered, so that the next such call makes none. Any thread: a
+    remembered key equals the one that it saves making, and which of two is found does not matter.
+    """
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._signature = inspect.signature(function)
@@ -174,13 +180,33 @@ class Signature:
         simple = all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
         self._simple_count = len(self._signature.parameters) if simple else -1
         self._parameters = tuple(self._signature.parameters)
+        defaults = [p.default for p in parameters if p.default is not p.empty]
+        self._lasting = all(type(value) in (*_PLAIN, *_TEXT) for value in defaults)  # a list is not
+        self._known: dict[tuple[Any, ...], CallKey] = {}  # by the arguments, as they were given
 
-    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
-        """The canonical arguments of a call.
+    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
+        """The key of a call: the function's name and the canonical arguments.
 
         Raises `TypeError` for a call that the function does not take, and, with the argument's
         name and the cure, for an argument that cannot be keyed.
         """
+        if kwargs:
+            return self._make(args, kwargs)
+        for arg in args:
+            # Of these alone, equal means the same: 1 == 1.0 == True, and subclasses say what they like.
+            if type(arg) is not str and type(arg) is not int and arg is not None:
+                return self._make(args, kwargs)
+        return self._known.get(args) or self._make_known(args)
+
+    def _make_known(self, args: tuple[Any, ...]) -> CallKey:
+        key = self._make(args, {})
+        if self._lasting and key_bytes(key.args) <= LARGEST_KNOWN:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[args] = key
+        return key
+
+    def _make(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
         if not kwargs and len(args) == self._simple_count:
             values = args
             names = self._parameters
@@ -189,7 +215,7 @@ class Signature:
             bound.apply_defaults()
             values = tuple(bound.arguments.values())
             names = tuple(bound.arguments)
-        return tuple(map(self._one, names, values))
+        return CallKey(self._name, tuple(map(self._one, names, values)))
 
     def _one(self, name: str, value: Any) -> Hashable:
         try:

@@ -8,7 +8,7 @@ import copy
 import functools
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -52,22 +52,19 @@ class Memoized:
         self.timeout = timeout
         self.given = given
         self.is_async = is_async
-        self._key = key
+        self._given_key = key
         self._tags = tags
         self._store_if = store_if
-        self._copies = copies
+        self.copies = copies
         self._sizeof = sizeof
-        self._signature = Signature(function, name)
+        # The key of a call; raises `TypeError` for what cannot be keyed.
+        self.key = Signature(function, name).key if key is None else self._key_given
 
-    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
-        """The key of a call; raises `TypeError` for what cannot be keyed."""
-        if self._key is not None:
-            return CallKey(self.name, self._given_key(self._key(*args, **kwargs)))
-        return CallKey(self.name, self._signature.key(args, kwargs))
-
-    def _given_key(self, value: Any) -> Hashable:
+    def _key_given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
+        assert self._given_key is not None
+        value = self._given_key(*args, **kwargs)
         try:
-            return canonical(value)
+            return CallKey(self.name, canonical(value))
         except (Unkeyable, RecursionError, ValueError):
             raise TypeError(
                 f"{self.name}: key= returned a {type(value).__qualname__}, which cannot be a key; "
@@ -75,11 +72,11 @@ class Memoized:
             ) from None
 
     def begin(
-        self, site: Site, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, Load | None]:
-        """The stored result, or the load to wait for. No I/O, no waiting."""
-        key, engine = self.key(args, kwargs), site.engine
-        entry = engine.store.peek(key)
+        self, site: Site, key: CallKey, entry: Entry | None, args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Any, Load | None]:  # fmt: skip
+        """The result of what was peeked, or the load to wait for. No I/O, no waiting."""
+        engine = site.engine
         _, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
             engine.misses += 1
@@ -105,7 +102,7 @@ class Memoized:
         return self._out(result.value if entry is None else entry.value)
 
     def _out(self, value: Any) -> Any:
-        return copy.deepcopy(value) if self._copies else value
+        return copy.deepcopy(value) if self.copies else value
 
     def load(
         self, site: Site, key: CallKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -242,14 +239,36 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
     """The function that users get: awaited, with ``sync``, the verbs and their a-twins.
 
     ``site_of`` gives the site of a call, None where the cache is switched off.
+
+    A fresh hit ends in the call itself, as `Memoized.begin` would end it; stale ones, misses and
+    copies go on to there.
     """
+    key_of, by_reference = memoized.key, not memoized.copies
 
     @functools.wraps(memoized.function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        return await _acall(memoized, site_of(), args, kwargs)
+        site = site_of()
+        if site is None:
+            return await _arun(memoized, args, kwargs)
+        key = key_of(args, kwargs)
+        entry = site.store.peek(key)
+        if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
+            site.engine.hits += 1
+            return entry.value
+        value, load = memoized.begin(site, key, entry, args, kwargs)
+        return value if load is None else await _await(memoized, site, load, args, kwargs)
 
     def sync(*args: Any, **kwargs: Any) -> Any:
-        return _call(memoized, site_of(), args, kwargs)
+        site = site_of()
+        if site is None:
+            return _run(memoized, args, kwargs)
+        key = key_of(args, kwargs)
+        entry = site.store.peek(key)
+        if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
+            site.engine.hits += 1
+            return entry.value
+        value, load = memoized.begin(site, key, entry, args, kwargs)
+        return value if load is None else _wait(memoized, site, load, args, kwargs)
 
     def peek(*args: Any, **kwargs: Any) -> Entry | None:
         site = site_of()
@@ -285,24 +304,6 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
     for verb in (sync, peek, refresh, arefresh, invalidate, ainvalidate):
         setattr(call, verb.__name__, verb)
     return call
-
-
-def _call(
-    memoized: Memoized, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    if site is None:
-        return _run(memoized, args, kwargs)
-    value, load = memoized.begin(site, args, kwargs)
-    return value if load is None else _wait(memoized, site, load, args, kwargs)
-
-
-async def _acall(
-    memoized: Memoized, site: Site | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    if site is None:
-        return await _arun(memoized, args, kwargs)
-    value, load = memoized.begin(site, args, kwargs)
-    return value if load is None else await _await(memoized, site, load, args, kwargs)
 
 
 def _wait(
