@@ -7,7 +7,7 @@ may be a guard. Source: the ASGI specification (HTTP 2.5).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
 
 from flask import Flask
@@ -21,6 +21,8 @@ from .replies import Reply
 from .wsgi import door_of, wrapper_of
 
 log = logging.getLogger("aswr.asgi")
+
+Lines = list[tuple[bytes, bytes]]
 
 
 class AsgiApp:
@@ -64,12 +66,19 @@ _NOTHING: dict[str, Awaited] = {}
 
 async def _answer(door: Door, scope: Scope, send: Send) -> dict[str, Awaited] | None:
     """Answer what the door can; else what Flask is to be given besides the request."""
+    plain = _plain(scope)
+    ready = door.ready(plain)
+    if ready is not None:
+        if ready.lines is None:
+            ready.lines = _lines(ready.reply)
+        await _send(send, ready.reply, list(ready.lines), scope["method"] == "HEAD")
+        return None
     try:
         environ = request_environ(scope)
     except ValueError:
         return _NOTHING  # the bridge has an answer to it
     reply: Reply | Missing | Awaited | None
-    reply = door.answer(environ, partial(complete, environ, scope))
+    reply = door.answer(environ, partial(complete, environ, scope), plain)
     if isinstance(reply, Missing):
         reply = await door.load(reply) if door.may_load(reply) else None
     if isinstance(reply, Awaited):
@@ -77,7 +86,7 @@ async def _answer(door: Door, scope: Scope, send: Send) -> dict[str, Awaited] | 
         return _NOTHING if MAYBE_BODY in environ and _passes(reply) else {AWAITED: reply}
     if reply is None:
         return _NOTHING
-    await _send(send, reply, scope["method"] == "HEAD")
+    await _send(send, reply, _lines(reply), scope["method"] == "HEAD")
     return None
 
 
@@ -85,14 +94,38 @@ def _passes(awaited: Awaited) -> bool:
     return awaited.result is not None and awaited.result.how is How.PASS
 
 
-async def _send(send: Send, reply: Reply, head: bool) -> None:
-    status, fields, body = reply
-    lines = [_line(field) if len(field[1]) < _REMEMBERED else _line_of(field) for field in fields]
+# Headers by which a request asks more of a cache than its URL says.
+_MORE = frozenset(
+    b"if-none-match if-modified-since range content-length transfer-encoding upgrade".split()
+)
+
+
+def _plain(scope: Scope) -> Hashable:
+    """What routing sees of a request, and its query; None where its headers ask more of a cache."""
+    host = None
+    for name, value in scope["headers"]:
+        if name in _MORE or (name == b"host" and host is not None):
+            return None
+        if name == b"host":
+            host = value
+    return (
+        scope["method"], scope.get("scheme"), host, scope.get("root_path"), scope["path"],
+        scope.get("query_string"),
+    )  # fmt: skip
+
+
+async def _send(send: Send, reply: Reply, lines: Lines, head: bool) -> None:
     try:
-        await send({"type": "http.response.start", "status": status, "headers": lines})
-        await send({"type": "http.response.body", "body": b"" if head else body})
+        await send({"type": "http.response.start", "status": reply.status, "headers": lines})
+        await send({"type": "http.response.body", "body": b"" if head else reply.body})
     except OSError:  # how a server's send says that the client is gone
         return
+
+
+def _lines(reply: Reply) -> Lines:
+    return [
+        _line(field) if len(field[1]) < _REMEMBERED else _line_of(field) for field in reply.fields
+    ]
 
 
 def _line_of(field: tuple[str, str]) -> tuple[bytes, bytes]:

@@ -523,6 +523,9 @@ class Board:
             task.cancel()
         if rest:
             await asyncio.wait(rest, timeout=1.0)
+        for flight in list(self.flights.values()):  # its load does not let itself be cancelled
+            closing = self.impatient(flight.load, "the cache is closing")
+            self._settle(flight, Result(How.FAILED, value=closing))
         await self.store.close()
 
     def give_up(self) -> None:

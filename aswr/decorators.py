@@ -28,10 +28,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Tagger = tuple[str, ...] | Callable[[Any], Any]
+Last = tuple[Callable[[], Flask | None], Callable[[], Site | None]]  # weak references
 
 
 def _nobody() -> None:
-    """As a weak reference whose object is gone."""
+    """As a weak reference to what is gone."""
 
 
 class Decorators(Verbs):
@@ -40,7 +41,7 @@ class Decorators(Verbs):
     def __init__(self) -> None:
         self._views: weakref.WeakSet[CachedView] = weakref.WeakSet()  # a view may hold its app
         self._names: dict[str, int] = {}
-        self._last: tuple[Callable[[], Flask | None], Callable[[], Site | None]] = (_nobody, _nobody)
+        self._last: Last = _nobody, _nobody
 
     @abstractmethod
     def _site_of(self, context: RequestContext) -> Site:
@@ -246,7 +247,7 @@ class Decorators(Verbs):
         return cast(Memoizer, decorate)
 
     def _for_call(self) -> Site | None:
-        """As `_for_verb`, fast for the app that the last call was for: nearly all are for one."""
+        """As `_for_verb`, and faster for the app that the last call was for."""
         context = _cv_app.get(None)
         app_of, site_of = self._last
         app = app_of()
@@ -254,7 +255,7 @@ class Decorators(Verbs):
             return site_of()
         site = self._for_verb()
         if site is not None:
-            self._last = weakref.ref(site.app), weakref.ref(site)  # one write: a pair, or the other
+            self._last = weakref.ref(site.app), weakref.ref(site)  # one write: never of two apps
         return site
 
     def _name(self, function: Callable[..., Any]) -> str:

@@ -7,7 +7,7 @@ Any thread. Belongs to its app, through the WSGI door, and to nobody who outlive
 public, not known, or not a plain GET or HEAD is left to Flask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -15,15 +15,20 @@ from typing import NamedTuple
 from flask import Flask
 
 from . import http
+from .codec import Entry
 from .environ import Environ
 from .flight import How, Load
 from .freshness import asks
 from .inputs import Inputs, Rules
 from .keys import ViewKey, canonical_query
 from .lookup import Awaited, Found, loaded, look, missed, serve
+from .options import Plan
 from .places import Place, Places, when_routes_change
+from .policy import Verdict
 from .replies import Given, Reply, negotiated, reply_to
 from .site import Decorated, Site, query_of
+
+MOST_READY = 1024  # replies, each for a second at most
 
 
 class Missing(NamedTuple):
@@ -36,6 +41,31 @@ class Missing(NamedTuple):
     whole: Callable[[], Environ]
 
 
+class Ready:
+    """A reply that is right for every plain request for a URL, from one moment to another.
+
+    Plain is one whose headers ask nothing of a cache. ``lines`` is the reply's head in the form
+    that a door hands on, once it has made one.
+    """
+
+    __slots__ = ("entry", "lines", "place", "reply", "since", "until", "url")
+
+    def __init__(self, place: Place, url: ViewKey, entry: Entry, now: float, reply: Reply) -> None:
+        self.place = place
+        self.url = url
+        self.entry = entry
+        self.reply = reply._replace(fields=list(reply.fields))  # that one is the server's to change
+        self.lines: list[tuple[bytes, bytes]] | None = None
+        self.since = now
+        # Until ``ttl`` counts down or ``Age`` up, or the entry is stale.
+        rest, age = entry.fresh_until - now, now - entry.stored
+        self.until = now + min(rest % 1.0, 1.0 - age % 1.0)
+
+    def holds(self, now: float) -> bool:
+        """Is it right at this time?"""
+        return self.since <= now < self.until or now == self.since
+
+
 class Door:
     """The public answers of one app. ``knows``: is this a view of the app's own manager?"""
 
@@ -43,13 +73,15 @@ class Door:
         self._site = site
         self._config = app.config
         self._find_places = partial(Places, app, site, knows)
+        self._functions = app.view_functions
+        self._ready: dict[Hashable, Ready] = {}
         self._places: Places | None = None
         self._changes = 0
         when_routes_change(app, self._forget)
 
     def _forget(self) -> None:
         self._changes += 1
-        self._places = None
+        self._places, self._ready = None, {}
 
     def _remember(self) -> Places:
         changes, places = self._changes, self._find_places()
@@ -57,17 +89,37 @@ class Door:
             self._places = places
         return places
 
-    def answer(self, environ: Environ, whole: Callable[[], Environ]) -> Reply | Missing | None:
+    def ready(self, plain: Hashable) -> Ready | None:
+        """What was answered a moment ago to the same plain request, where it still is right.
+
+        Counted as a hit. ``plain`` is all that routing sees of it, and its query.
+        """
+        ready = self._ready.get(plain)
+        if ready is None:
+            return None
+        engine, place = self._site.engine, ready.place
+        if not ready.holds(engine.clock()):
+            return None
+        if self._functions.get(place.endpoint) is not place.function:
+            return None
+        if engine.store.peek(ready.url) is not ready.entry:  # renewed, purged or evicted
+            return None
+        engine.hits += 1
+        return ready
+
+    def answer(
+        self, environ: Environ, whole: Callable[[], Environ], plain: Hashable = None
+    ) -> Reply | Missing | None:
         """The reply out of the cache, fresh or stale; None leaves the request to Flask.
 
         ``environ`` need not have more than the method, the URL and the headers; ``whole`` gives
-        all that Flask would get to see.
+        all that Flask would get to see. ``plain``, where the request is plain, as for `ready`.
         """
         places = self._places
         if places is None or not places.current:
             places = self._remember()
         place = places.find(environ, whole)
-        if place is None or _is_more(environ):
+        if place is None or is_more(environ):
             return None
         plan, url, engine = place.plan, place.url, self._site.engine
         query = environ.get("QUERY_STRING", "")
@@ -82,7 +134,16 @@ class Door:
         given = serve(engine, found, lambda: self._load(missing), more)
         if given is None:
             return missing
-        return reply_to(environ, negotiated(environ, given), found.now)
+        reply = reply_to(environ, negotiated(environ, given), found.now)
+        if plain is not None and found.key is url and _says_all(found, plan):
+            assert found.entry is not None
+            self._make_ready(plain, Ready(place, url, found.entry, found.now, reply))
+        return reply
+
+    def _make_ready(self, plain: Hashable, ready: Ready) -> None:
+        if len(self._ready) >= MOST_READY:
+            self._ready.clear()
+        self._ready[plain] = ready
 
     async def load(self, missing: Missing) -> Reply | Awaited:
         """Wait for the load of what is missing, on any event loop; the reply that it brings.
@@ -132,7 +193,19 @@ def _inputs(request: tuple[Callable[[], Environ], Rules]) -> Inputs:
     return Inputs(environ, {}, {}, rules, query)
 
 
-def _is_more(environ: Environ) -> bool:
+def _says_all(found: Found, plan: Plan) -> bool:
+    """Is what lies at a URL the same for every plain request?"""
+    entry = found.entry
+    return (
+        found.decision.verdict is Verdict.FRESH
+        and entry is not None
+        and not entry.value.codings
+        and not plan.request_directives
+        and plan.rules.vary != "response"
+    )
+
+
+def is_more(environ: Environ) -> bool:
     """Has it a body, asks it for another protocol, or does a test client look at its context?"""
     length = environ.get("CONTENT_LENGTH")
     if length is not None and length not in ("", "0"):

@@ -25,8 +25,6 @@ from .keys import base_of
 from .policy import Deadlines, Times
 from .runtime import Runtime, without_stop_iteration
 
-CANCEL_LIMIT = 0.5  # seconds that a cancelled load has to end in, when the process drains
-
 # The flight whose code is running here; set in a load's own context, inherited by nobody else.
 current_flight: "contextvars.ContextVar[Flight | None]" = contextvars.ContextVar(
     "aswr.flight", default=None
@@ -193,16 +191,18 @@ class Flight:
         return context
 
     async def run(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> Any:
-        """Run the user's coroutine as a task of its own, which a load timeout can cancel."""
+        """Run the user's coroutine as a task of its own, which a load timeout can cancel.
+
+        Who cancels the caller, as the drain does, cancels that task, and waits as long as it does.
+        """
         task = self.running = self.runtime.task(coroutine, f"aswr {self.load.name}", context)
         if self.expired:  # before it began
             task.cancel()
         try:
-            return await asyncio.shield(task)
+            return await task
         except asyncio.CancelledError:
-            if not task.cancelled():  # draining
-                task.cancel()
-                await asyncio.wait({task}, timeout=CANCEL_LIMIT)
+            caller = asyncio.current_task()
+            if caller is None or caller.cancelling():
                 raise
         finally:
             self.running = None  # by its context it knows the flight: a cycle

@@ -20,6 +20,10 @@ UNDERSTOOD = frozenset(
 _NEVER_STORED = frozenset({206, 304, 428, 429, 431})
 IN_APP = "private, no-cache"
 
+# The fields by which a response says anything of this, by name.
+_SAYING = frozenset(
+    "age cache-control cache-groups date etag expires last-modified set-cookie vary".split()
+)
 _REMEMBERED_LENGTH = 256  # of a request's Cache-Control; longer ones are parsed every time
 
 _Fields = Mapping[str, list[str]]  # by name
@@ -46,6 +50,13 @@ class Said:
     groups: tuple[str, ...]  # Cache-Groups
 
 
+_NOTHING = Said(
+    alone="", lifetime=None, shared_lifetime=None, no_cache=False, no_stale=False, stale=None,
+    error=None, public=False, credentials=False, age=0.0, etag="", last_modified="", vary=(),
+    groups=(),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Asks:
     """What a request asks of a cache, in seconds (RFC 9111 §5.2.1)."""
@@ -68,7 +79,9 @@ def storable_status(status: int) -> bool:
 
 def said(status: int, fields: http.Fields, now: float) -> Said:
     """What the response says, ``now`` being when its load ended, in seconds since the epoch."""
-    fields = list(fields)
+    fields = [field for field in fields if field[0].lower() in _SAYING]
+    if not fields:
+        return _NOTHING  # most views
     named = http.by_name(fields)
     control = http.all_directives(named.get("cache-control", ()))
     vary = http.vary_names(fields)

@@ -17,10 +17,10 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
+MOST_KNOWN = 1024  # calls of one function whose keys are remembered
+LARGEST_KNOWN = 512  # bytes of such a call's arguments
 _WRITABLE = 4096  # bits of an int; beyond some 14,000, Python refuses to write it in decimal
 _PLAIN = (str, int, bytes, type(None), bool)
-MOST_KNOWN = 1024  # calls of one function
-LARGEST_KNOWN = 512  # bytes of a call's arguments
 _TEXT = (
     float,
     complex,
@@ -169,8 +169,8 @@ def name_of(function: Callable[..., Any]) -> str:
 class Signature:
     """Turns every spelling of a call into one: positional, keyword, default, keyword order.
 
-    Keys of short plain calls are remembered, so that the next such call makes none. Any thread: a
-    remembered key equals the one that it saves making, and which of two is found does not matter.
+    The keys of short calls with plain arguments are remembered. Any thread: where two remember the
+    same call, their keys are equal.
     """
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
@@ -181,7 +181,8 @@ class Signature:
         self._simple_count = len(self._signature.parameters) if simple else -1
         self._parameters = tuple(self._signature.parameters)
         defaults = [p.default for p in parameters if p.default is not p.empty]
-        self._lasting = all(type(value) in (*_PLAIN, *_TEXT) for value in defaults)  # a list is not
+        # What the function's calls default to may change where it is, say, a list
+        self._lasting = all(type(default) in (*_PLAIN, *_TEXT) for default in defaults)
         self._known: dict[tuple[Any, ...], CallKey] = {}  # by the arguments, as they were given
 
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
@@ -193,7 +194,7 @@ class Signature:
         if kwargs:
             return self._make(args, kwargs)
         for arg in args:
-            # Of these alone, equal means the same: 1 == 1.0 == True, and subclasses say what they like.
+            # Of these alone, what is equal is the same: True == 1, a subclass may equal anything
             if type(arg) is not str and type(arg) is not int and arg is not None:
                 return self._make(args, kwargs)
         return self._known.get(args) or self._make_known(args)

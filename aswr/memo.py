@@ -52,24 +52,15 @@ class Memoized:
         self.timeout = timeout
         self.given = given
         self.is_async = is_async
-        self._given_key = key
         self._tags = tags
         self._store_if = store_if
         self.copies = copies
         self._sizeof = sizeof
-        # The key of a call; raises `TypeError` for what cannot be keyed.
-        self.key = Signature(function, name).key if key is None else self._key_given
-
-    def _key_given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallKey:
-        assert self._given_key is not None
-        value = self._given_key(*args, **kwargs)
-        try:
-            return CallKey(self.name, canonical(value))
-        except (Unkeyable, RecursionError, ValueError):
-            raise TypeError(
-                f"{self.name}: key= returned a {type(value).__qualname__}, which cannot be a key; "
-                "return plain values: numbers, text, dates, or a tuple of these"
-            ) from None
+        self.key: Callable[[tuple[Any, ...], Mapping[str, Any]], CallKey]
+        if key is None:
+            self.key = Signature(function, name).key
+        else:
+            self.key = functools.partial(_given_key, name, key)
 
     def begin(
         self, site: Site, key: CallKey, entry: Entry | None, args: tuple[Any, ...],
@@ -151,6 +142,20 @@ class Memoized:
             return size_of(value)
         except (Uncarriable, RecursionError):
             return sys.getsizeof(value)
+
+
+def _given_key(
+    name: str, key: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> CallKey:
+    """The key of a call as ``key=`` says; raises `TypeError` where that is none."""
+    value = key(*args, **kwargs)
+    try:
+        return CallKey(name, canonical(value))
+    except (Unkeyable, RecursionError, ValueError):
+        raise TypeError(
+            f"{name}: key= returned a {type(value).__qualname__}, which cannot be a key; "
+            "return plain values: numbers, text, dates, or a tuple of these"
+        ) from None
 
 
 class Computing:
@@ -240,8 +245,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
 
     ``site_of`` gives the site of a call, None where the cache is switched off.
 
-    A fresh hit ends in the call itself, as `Memoized.begin` would end it; stale ones, misses and
-    copies go on to there.
+    A fresh hit ends in the call itself, as it would in `Memoized.begin`; all else goes on to there.
     """
     key_of, by_reference = memoized.key, not memoized.copies
 

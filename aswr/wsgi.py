@@ -5,13 +5,13 @@ before Flask; what was there before `init_app` would be skipped, so then there i
 app's `Door`. Source: PEP 3333.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from flask import Flask
 from werkzeug.http import HTTP_STATUS_CODES
 
-from .door import Door
+from .door import Door, is_more
 from .environ import Environ
 from .lookup import AWAITED
 from .replies import Reply
@@ -34,13 +34,33 @@ class WsgiDoor:
         self._wsgi_app = wsgi_app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # What the ASGI door could not give has been looked for already.
-        reply = None if AWAITED in environ else self.door.answer(environ, lambda: environ)
-        if type(reply) is not Reply:
-            return self._wsgi_app(environ, start_response)
-        code, fields, body = reply
+        plain = _plain(environ)
+        ready = self.door.ready(plain)
+        if ready is not None:
+            code, fields, body = ready.reply
+            fields = list(fields)  # the server's to change
+        else:
+            # What the ASGI door could not give has been looked for already.
+            look = AWAITED not in environ
+            reply = self.door.answer(environ, lambda: environ, plain) if look else None
+            if type(reply) is not Reply:
+                return self._wsgi_app(environ, start_response)
+            code, fields, body = reply
         start_response(_STATUS_LINES.get(code) or f"{code} UNKNOWN", fields)
         return [body] if body and environ["REQUEST_METHOD"] != "HEAD" else []
+
+
+def _plain(environ: Environ) -> Hashable:
+    """What routing sees of a request, and its query; None where its headers ask more of a cache."""
+    get = environ.get
+    if get("HTTP_IF_NONE_MATCH") or get("HTTP_IF_MODIFIED_SINCE") or get("HTTP_RANGE"):
+        return None
+    if is_more(environ):
+        return None
+    return (
+        environ["REQUEST_METHOD"], environ["wsgi.url_scheme"], get("HTTP_HOST"),
+        get("SCRIPT_NAME"), get("PATH_INFO"), get("QUERY_STRING"),
+    )  # fmt: skip
 
 
 def put_door(app: Flask, site: Site, knows: Callable[[Decorated], bool]) -> str:

@@ -1,5 +1,6 @@
 """The door: what it answers is what the app would, and what it must not answer goes to Flask."""
 
+import asyncio
 import functools
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
@@ -27,12 +28,13 @@ from hypothesis import strategies as st
 from werkzeug.routing import BaseConverter, MapAdapter, Rule, ValidationError
 
 from aswr import CacheManager
+from aswr import door as door_module
 from aswr import places as places_module
 from aswr.replies import Reply
 from aswr.wsgi import door_of
 
 from .conftest import Clock
-from .ways import WAYS, Ask, Build, Got, Shop, by_asgi, by_wsgi
+from .ways import WAYS, Ask, Build, Call, Got, Shop, by_asgi, by_wsgi
 
 LONG = "0123456789abcdef" * 64
 
@@ -459,6 +461,121 @@ class TestHits:
         assert stats[0] == stats[1]
         names = ("hits", "stale_hits", "misses", "loads")
         assert [stats[0][name] for name in names] == [2, 1, 2, 3]
+
+
+class TestReady:
+    """A reply is made once for all plain requests of a moment, and is right in that moment only."""
+
+    @given(ticks=st.lists(st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.749, 1.0, 7.3, 40.0])))
+    @settings(max_examples=40, deadline=None)
+    def test_it_says_what_the_app_would(self, ticks):
+        """Age, ttl and verdict are right at every moment, at both doors."""
+        clock = Clock(1_000_000.4)
+        with ExitStack() as stack:
+            pages = [Page(refresh_margin=29.7) for _ in WAYS]
+            shops = [
+                stack.enter_context(Shop(way, page, clock))
+                for way, page in zip(WAYS, pages, strict=True)
+            ]
+            for tick in (0.0, *ticks):
+                clock.tick(tick)
+                answers = [shop.get() for shop in shops]
+                for answer in answers[1:]:
+                    assert (answer.cache, answer["Age"]) == (answers[0].cache, answers[0]["Age"])
+            counted = [shop.manager.stats() for shop in shops]
+        for name in ("hits", "stale_hits", "misses", "loads"):
+            assert len({of[name] for of in counted}) == 1
+
+    @pytest.mark.parametrize("change", ["refresh", "invalidate", "clear"])
+    def test_what_is_renewed_or_purged_is_not_given_again(self, open_shop, way, change):
+        """In the same moment already."""
+        shop = open_shop(way, Page())
+        assert [shop.get().text for _ in range(3)] == ["1", "1", "1"]
+        with shop.app.app_context():
+            getattr(shop.manager, change)(*([] if change == "clear" else ["/x"]))
+        assert [shop.get().text for _ in range(2)] == ["2", "2"]
+
+    def test_each_hit_is_a_use(self, open_shop, way):
+        """What is given without a look is in use all the same, and is not evicted as idle."""
+        shop = open_shop(way, Page())
+        for _ in range(5):
+            shop.get()
+        site = shop.app.extensions["aswr.site"]
+        assert site.store.uses(site.plain_key("/x")) >= 4
+
+    def test_who_asks_more_gets_more(self, open_shop, way):
+        """Conditions, ranges, HEAD and another query are not those of the plain request before."""
+        shop = open_shop(way, Page())
+        shop.get()
+        etag = shop.get()["ETag"]
+        assert shop.get(headers=(("If-None-Match", etag),)).status == 304
+        assert shop.get(headers=(("Range", "bytes=0-0"),)).status == 206
+        head = shop.get(method="HEAD")
+        assert (head.status, head.body, head["Content-Length"]) == (200, b"", "1")
+        assert shop.get(query="a=1").text == "2"
+        assert shop.get(host="other.test").is_hit
+        assert shop.get().text == "1"
+
+    def test_directives_are_obeyed_each_time(self, open_shop, way):
+        """Where the view obeys what the request says, it is asked of each."""
+        shop = open_shop(way, Page(request_directives=True))
+        assert [shop.get().text for _ in range(3)] == ["1", "1", "1"]
+        assert shop.get(headers=(("Cache-Control", "no-cache"),)).text == "2"
+
+    def test_credentials_are_seen_each_time(self, open_shop, way):
+        """Where the response's Vary decides, who sends credentials passes."""
+        shop = open_shop(way, Page(vary="response"))
+        assert [shop.get().text for _ in range(3)] == ["1", "1", "1"]
+        assert shop.get(headers=(("Authorization", "me"),)).text == "2"
+
+    def test_stale_hits_are_counted_each(self, open_shop, way, clock):
+        """What is stale is looked at each time: a load may be due."""
+
+        class Fails(Page):
+            def view(self, **args: Any) -> Any:
+                assert not self.made, "only the first succeeds"
+                return super().view()
+
+        shop = open_shop(way, Fails())
+        shop.get()
+        clock.tick(40)
+        assert [shop.get().text for _ in range(3)] == ["1", "1", "1"]
+        assert shop.manager.stats()["stale_hits"] == 3
+
+    def test_the_lists_are_the_servers_to_change(self, open_shop, way):
+        """What a server does to the head of one reply is not in the next."""
+        shop = open_shop(way, Page())
+        shop.get()
+        for _ in range(3):
+            if way == "wsgi":
+                heads: list[Any] = []
+                shop.app.wsgi_app(Ask().environ(), lambda *head: heads.append(head))
+                heads[0][1].append(("X-Server", "1"))
+            else:
+                call = Call(Ask().scope())
+                asyncio.run(call.of(shop._asgi))
+                call.sent[0]["headers"].append((b"x-server", b"1"))
+            assert shop.get()["X-Server"] == ""
+
+    def test_codings_are_chosen_each_time(self, open_shop, way):
+        """Of a page in several codings everybody gets his."""
+
+        class Long(Page):
+            def view(self, **args: Any) -> Any:
+                return LONG
+
+        shop = open_shop(way, Long(compress=["gzip"]))
+        plain, gzipped = (), (("Accept-Encoding", "gzip"),)
+        found = [shop.get(headers=headers) for headers in (plain, gzipped, plain, gzipped)]
+        assert [got["Content-Encoding"] for got in found] == ["", "gzip", "", "gzip"]
+
+    def test_there_are_never_more_than_so_many(self, open_shop, way, monkeypatch):
+        """Whatever queries are asked for."""
+        monkeypatch.setattr(door_module, "MOST_READY", 8)
+        shop = open_shop(way, Page())
+        for number in range(30):
+            assert [shop.get(query=f"a={number}").status for _ in range(2)] == [200, 200]
+            assert len(door_of(shop.app)._ready) <= 8
 
 
 class TestLeftToFlask:

@@ -12,6 +12,7 @@ from aswr.http import (
     MOST_SECONDS,
     STORABLE,
     all_directives,
+    by_name,
     cache_status,
     date,
     delta_seconds,
@@ -32,6 +33,12 @@ quick = settings(deadline=None)
 
 
 # Reading
+
+
+def test_fields_by_name() -> None:
+    """Names are in lower case, and the values of each in order."""
+    fields = [("Vary", "a"), ("X", ""), ("VARY", "b")]
+    assert by_name(iter(fields)) == {"vary": ["a", "b"], "x": [""]}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from werkzeug.test import create_environ
 
 from aswr.keys import (
+    LARGEST_KNOWN,
+    MOST_KNOWN,
     CallKey,
     Signature,
     Unkeyable,
@@ -362,6 +364,62 @@ def test_variable_arguments() -> None:
     assert len(set(keys)) == len(keys)
 
 
+class Mimic(str):
+    """Equal to a str, and hashed like it."""
+
+
+class Rank(enum.IntEnum):
+    ONE = 1
+
+
+def test_a_remembered_call_stands_for_no_other() -> None:
+    """A key is remembered for calls of the same exact types only, not for all equal ones."""
+    signature = Signature(plain, "shop:price")
+    one, text = signature.key((1,), {}), signature.key(("1",), {})
+    assert signature.key((1,), {}) is one
+    for other in (True, 1.0, Decimal(1), Rank.ONE, "1"):
+        assert signature.key((other,), {}) != one
+    assert signature.key((b"1",), {}) != text
+    with pytest.raises(TypeError, match="holds a Mimic"):
+        signature.key((Mimic("1"),), {})
+
+
+def test_a_remembered_call_is_every_spelling_of_it() -> None:
+    """Positional, keyword and default come to one key, whichever came first."""
+    signature = Signature(plain, "shop:price")
+    spellings: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        (("a",), {}), (("a", 1), {}), (("a",), {"amount": 1}), ((), {"amount": 1, "item": "a"}),
+    ]  # fmt: skip
+    assert len({signature.key(*spelling) for spelling in spellings * 2}) == 1
+
+
+def test_a_default_that_changes_is_another_call() -> None:
+    """A call is not remembered where the function's defaults may change."""
+    default = ["a"]
+
+    def listed(item: Any, more: Any = default) -> None: ...
+
+    signature = Signature(listed, "shop:price")
+    before = signature.key((1,), {})
+    default.append("b")
+    assert signature.key((1,), {}) != before
+
+
+def test_remembered_calls_are_bounded() -> None:
+    """Only so many calls of a function are remembered, and none with long arguments."""
+    signature = Signature(plain, "shop:price")
+    first = signature.key((0,), {})
+    for number in range(1, MOST_KNOWN):
+        signature.key((number,), {})
+    assert signature.key((0,), {}) is first
+    signature.key((MOST_KNOWN,), {})
+    assert signature.key((0,), {}) is not first
+    long = "a" * LARGEST_KNOWN
+    for args in ((long,), (1 << 5000,), (1, long)):
+        assert signature.key(args, {}) == signature.key(args, {})
+        assert signature.key(args, {}) is not signature.key(args, {})
+
+
 def test_calls_that_the_function_does_not_take() -> None:
     """A call that the function would refuse is Python's own `TypeError`."""
     with pytest.raises(TypeError, match="missing a required argument: 'item'"):
@@ -433,6 +491,18 @@ def test_keys_are_equal_exactly_where_values_are_the_same(one: Any, other: Any) 
     """Two plain values share a key if and only if their types and values are the same."""
     assert (canonical(one) == canonical(other)) is same(one, other)
     assert (digest("a", canonical(one)) == digest("a", canonical(other))) is same(one, other)
+
+
+@given(st.lists(values, max_size=2), st.lists(values, max_size=2))
+@quick
+def test_calls_are_equal_exactly_where_their_arguments_are(
+    one: list[Any], other: list[Any]
+) -> None:
+    """One signature, whatever it remembers, gives equal keys to the same arguments only."""
+    signature = Signature(loose, "shop:price")
+    keys = [signature.key((None, *args), {}) for args in (one, other) * 2]
+    assert (keys[0] == keys[1]) is (keys[2] == keys[3]) is same(one, other)
+    assert keys[:2] == keys[2:]
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=3), values), max_size=4), st.randoms())

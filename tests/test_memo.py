@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 
 import flask
 import pytest
@@ -118,8 +120,11 @@ def test_results_are_held_by_reference_unless_copied(app, manager):
         return [1]
 
     assert shared.sync() is shared.sync()
-    copied.sync().append(2)
+    for _ in range(3):  # of a load, and of hits
+        copied.sync().append(2)
+        asyncio.run(copied()).append(2)
     assert copied.sync() == [1]
+    assert asyncio.run(copied()) == [1]
 
 
 def test_a_computation_is_in_an_app_context_and_in_no_request(app, manager):
@@ -412,6 +417,126 @@ def test_apps_keep_their_own_results(clock, calls):
     with pytest.raises(RuntimeError, match="2 apps"):
         compute.sync()
     manager.close()
+
+
+def test_an_app_that_comes_or_goes_is_noticed(clock, calls):
+    """Calls outside of all apps are for the only app there is at that moment, or raise."""
+    manager = CacheManager(clock=clock)
+    first = Flask("first")
+    manager.init_app(first)
+
+    @manager.memoize(timeout=20)
+    def compute():
+        return flask.current_app.name
+
+    assert [compute.sync(), compute.sync()] == ["first", "first"]
+    second = Flask("second")
+    manager.init_app(second)
+    with pytest.raises(RuntimeError, match="2 apps"):
+        compute.sync()
+    with first.app_context():
+        assert compute.sync() == "first"
+        with second.app_context():
+            assert compute.sync() == "second"
+        assert compute.sync() == "first"
+    with pytest.raises(RuntimeError, match="2 apps"):
+        compute.sync()
+    del first
+    gc.collect()
+    assert [compute.sync(), compute.sync()] == ["second", "second"]
+    del second
+    gc.collect()
+    with pytest.raises(RuntimeError, match="no app"):
+        compute.sync()
+    manager.close()
+
+
+def test_an_app_of_another_manager_is_not_mistaken(app, manager):
+    """In the context of an app that is not the manager's, a call is for the only one that is."""
+
+    @manager.memoize(timeout=20)
+    def compute():
+        return current_app.name
+
+    assert [compute.sync(), compute.sync()] == ["shop", "shop"]
+    with Flask("other").app_context():
+        assert [compute.sync(), compute.sync()] == ["shop", "shop"]
+
+
+def test_calls_keep_no_app_alive(clock):
+    """An app that is dropped takes its results with it, though a call was for it of late."""
+    manager = CacheManager(clock=clock)
+    app = Flask("shop")
+    manager.init_app(app)
+    site = weakref.ref(app.extensions["aswr.site"])
+
+    @manager.memoize(timeout=20)
+    def compute():
+        return 1
+
+    compute.sync()
+    assert compute.sync() == 1
+    manager.close()
+    gone = weakref.ref(app)
+    del app
+    gc.collect()
+    assert gone() is None
+    assert site() is None
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_every_hit_counts(app, manager, clock, calls, copied):
+    """Fresh, stale, awaited, by sync, copied or not: a hit is counted once, and its entry's use."""
+
+    @manager.memoize(timeout=20, refresh_margin=10, copy=copied)
+    def compute(x):
+        calls.append(x)
+        return [x]
+
+    async def call():
+        return await compute(1)
+
+    def uses():
+        memory = manager._for_verb().store.memory
+        return [memory.uses(key) for key in memory.keys()]  # noqa: SIM118
+
+    def counted():
+        return {name: manager.stats()[name] for name in ("hits", "stale_hits", "misses")}
+
+    compute.sync(1)
+    assert compute.sync(1) == asyncio.run(call()) == [1]
+    assert counted() == {"hits": 2, "stale_hits": 0, "misses": 1}
+    assert uses() == [2]
+    clock.tick(9.999)
+    compute.sync(1)
+    assert counted() == {"hits": 3, "stale_hits": 0, "misses": 1}
+    clock.tick(0.001)
+    assert asyncio.run(call()) == [1]
+    assert counted() == {"hits": 4, "stale_hits": 1, "misses": 1}
+    assert manager.join(5)
+    assert calls == [1, 1]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_fresh_hit_ends_with_its_entry(app, manager, clock, calls, awaited):
+    """What was purged, or is past its timeout, is computed anew, however often it was hit."""
+
+    @manager.memoize(timeout=20, refresh_margin=0, tags=("all",))
+    def compute(x):
+        calls.append(x)
+        return len(calls)
+
+    def call():
+        return asyncio.run(compute(1)) if awaited else compute.sync(1)
+
+    purges = (
+        lambda: compute.invalidate(1), lambda: manager.invalidate_tags("all"), manager.clear,
+        lambda: clock.tick(20),
+    )  # fmt: skip
+    for number, purge in enumerate(purges, 1):
+        assert [call(), call(), call()] == [number] * 3
+        purge()
+    assert call() == 5
 
 
 def test_sizeof_decides_what_a_result_weighs(clock, calls):

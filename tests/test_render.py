@@ -1,9 +1,12 @@
 """Renders: where they pretend to be, and how a body is frozen."""
 
+import gc
 import threading
+import weakref
+from contextvars import ContextVar
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from aswr import CacheManager
 from aswr.keys import ViewKey
@@ -90,6 +93,33 @@ def test_a_stream_that_takes_too_long_is_given_up(app, manager, monkeypatch, bac
     assert 'detail="streams for too long"' in response.headers["Cache-Status"]
     hold.set()
     assert manager.join(5)
+
+
+class Held:
+    """Something that a view puts into its context."""
+
+
+def test_a_load_leaves_nothing_to_the_collector(app, manager: CacheManager):
+    """When it is over, its request and its context are freed, without a collection."""
+    left: list[weakref.ref] = []
+    variable: ContextVar[Held] = ContextVar("variable")
+
+    @app.route("/x")
+    @manager.cacher(timeout=20)
+    async def view():
+        held = Held()
+        variable.set(held)
+        left.extend([weakref.ref(held), weakref.ref(request._get_current_object())])
+        return request.headers.get("X-Read", "x")
+
+    gc.disable()
+    try:
+        assert app.test_client().get("/x").text == "x"
+        for _ in range(2):  # the second one's turn comes after the end of all that the first saw
+            assert manager.join(5)
+        assert [found() for found in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_call_on_close_runs_once_per_render(app, manager: CacheManager):
