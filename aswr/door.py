@@ -89,6 +89,13 @@ class Door:
             self._places = places
         return places
 
+    def leads(self, path: str) -> bool:
+        """May a ``PATH_INFO`` lead to a public view? Most of an app's paths do not."""
+        places = self._places
+        return (
+            places is None or places.count != len(self._functions) or path.startswith(places.begins)
+        )
+
     def ready(self, plain: Hashable) -> Ready | None:
         """What was answered a moment ago to the same plain request, where it still is right.
 
@@ -116,7 +123,7 @@ class Door:
         all that Flask would get to see. ``plain``, where the request is plain, as for `ready`.
         """
         places = self._places
-        if places is None or not places.current:
+        if places is None or places.count != len(self._functions):
             places = self._remember()
         place = places.find(environ, whole)
         if place is None or is_more(environ):

@@ -352,12 +352,9 @@ def _async_to_sync(
         if site.enabled and site.config["ASWR_RUN_ASYNC_VIEWS"]:
             return on_aswrs_loop(site.engine, previous, function)
         return previous(function)  # type: ignore[no-any-return]
-    bound = (function.__self__,) if inner is not function else ()  # type: ignore[attr-defined]
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return view.answer_sync(bound + args, kwargs)
-
-    return call
+    if inner is function:
+        return view.called
+    return partial(view.called, function.__self__)  # type: ignore[attr-defined]
 
 
 def _finalize(site: Site, previous: Callable[..., Response], *args: Any, **kwargs: Any) -> Response:

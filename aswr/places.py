@@ -52,8 +52,10 @@ class Places:
         self._functions = app.view_functions
         self._known: dict[Hashable, Place | None] = {}
         self._fronts: dict[Hashable, Front | None] = {}
-        self._count = len(app.view_functions)
+        self.count = len(app.view_functions)  # a rule may come before its function
         self._public, self._asking = _beginnings(app, self._is_public)
+        # The same as PEP 3333 has them.
+        self.begins = tuple(begins.encode().decode("latin-1") for begins in self._public)
 
     def find(self, environ: Environ, whole: Callable[[], Environ]) -> Place | None:
         """The place of a request for GET or HEAD; None where it is for Flask to say.
@@ -70,11 +72,6 @@ class Places:
         ):
             return place
         return self._ask(where, whole)
-
-    @property
-    def current(self) -> bool:
-        """Are these the app's views? A rule may come before its function."""
-        return len(self._functions) == self._count
 
     def _ask(self, where: tuple[str | None, ...], whole: Callable[[], Environ]) -> Place | None:
         method, scheme, host, script_name, raw = where

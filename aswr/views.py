@@ -135,6 +135,10 @@ class CachedView:
 
     # The two ways in.
 
+    def called(self, *args: Any, **kwargs: Any) -> Any:
+        """As the wrapper, for an async view that is called without an event loop."""
+        return self.answer_sync(args, kwargs)
+
     def answer_sync(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The answer for a caller on a thread without a running loop."""
         context = _cv_request.get(None)
@@ -217,7 +221,7 @@ class CachedView:
         if plan.rules.query not in ("read", ()) and (sent := request.query_string):
             query = query_of(plan.rules, sent)
         key = ViewKey(
-            self.key_name(cls), request.root_path, request.path,
+            self.name if cls is None else self.key_name(cls), request.root_path, request.path,
             query, request.host if site.by_host else "",
             call, self.extra(scope),
         )  # fmt: skip
@@ -383,7 +387,7 @@ class CachedView:
 
     def _more(self, context: RequestContext) -> dict[str, str]:
         """What ``Cache-Status`` says besides, in debug mode: which key it is."""
-        if not context.app.debug:
+        if not context.app.config["DEBUG"]:
             return {}
         query = dict.get(context.request.environ, "QUERY_STRING", "")  # not a read
         return {"key": self.shown(context.request.path, query)}

@@ -34,6 +34,8 @@ class WsgiDoor:
         self._wsgi_app = wsgi_app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not self.door.leads(environ.get("PATH_INFO", "")):
+            return self._wsgi_app(environ, start_response)
         plain = _plain(environ)
         ready = self.door.ready(plain)
         if ready is not None:

@@ -549,7 +549,7 @@ class TestReady:
         for _ in range(3):
             if way == "wsgi":
                 heads: list[Any] = []
-                shop.app.wsgi_app(Ask().environ(), lambda *head: heads.append(head))
+                shop.app.wsgi_app(Ask().environ(), lambda *head, heads=heads: heads.append(head))
                 heads[0][1].append(("X-Server", "1"))
             else:
                 call = Call(Ask().scope())
