@@ -33,18 +33,25 @@ class AsgiApp:
         self._bridge = bridge
         self._has_public = has_public
         self._told = False
+        self._plain_call = type(app).__call__ is Flask.__call__
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection; raises `ValueError` for a kind that is not served."""
         door = self._door() if scope["type"] == "http" else None
         if door is None:
             await self._bridge(scope, receive, send)
-        elif (awaited := await _answer(door, scope, send)) is not None:
+            return
+        plain = _plain(scope)
+        ready = door.ready(plain)
+        if ready is not None:
+            lines = ready.lines = ready.lines or _lines(ready.reply)
+            await _send(send, ready.reply, list(lines), scope["method"] == "HEAD")
+        elif (awaited := await _answer(door, scope, send, plain)) is not None:
             await self._bridge(scope, receive, send, awaited)
 
     def _door(self) -> Door | None:
         door = door_of(self._app)
-        if door is not None and type(self._app).__call__ is Flask.__call__:
+        if door is not None and self._plain_call:
             return door
         if not self._told and self._has_public():
             self._told = True
@@ -64,15 +71,10 @@ class AsgiApp:
 _NOTHING: dict[str, Awaited] = {}
 
 
-async def _answer(door: Door, scope: Scope, send: Send) -> dict[str, Awaited] | None:
+async def _answer(
+    door: Door, scope: Scope, send: Send, plain: Hashable
+) -> dict[str, Awaited] | None:
     """Answer what the door can; else what Flask is to be given besides the request."""
-    plain = _plain(scope)
-    ready = door.ready(plain)
-    if ready is not None:
-        if ready.lines is None:
-            ready.lines = _lines(ready.reply)
-        await _send(send, ready.reply, list(ready.lines), scope["method"] == "HEAD")
-        return None
     try:
         environ = request_environ(scope)
     except ValueError:

@@ -210,6 +210,7 @@ class Board:
         self.loads += 1
         name = f"aswr flight {load.name}"
         task = self.runtime.task(self._fly(flight), name, contextvars.Context())
+        flight.task = task
         self._active.add(task)
         if background:  # to its end, whoever joins: that makes it no cheaper
             self._background.add(task)
@@ -466,6 +467,9 @@ class Board:
             waiter.resolve(Result(How.FAILED, value=flight.timeout_error()))
         if flight.running is not None:
             flight.running.cancel()
+        if flight.task in self._background:  # a thread may never end: others take its place
+            self._background.discard(flight.task)
+            self._begin_queued()
 
     def _note_pass(self, load: Load, key: Hashable, born: int, detail: str) -> None:
         now = self.clock()

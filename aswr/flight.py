@@ -167,6 +167,7 @@ class Flight:
     work: "Future[Loaded] | None" = None  # of a sync load, once the executor has it
     waiters: list[Waiter] = field(default_factory=list)
     waits_for: list["Flight"] = field(default_factory=list)
+    task: "asyncio.Task[None] | None" = None  # its own, to the end
     running: "asyncio.Task[Any] | None" = None  # the user's coroutine
     timer: asyncio.TimerHandle | None = None
     expired: bool = False

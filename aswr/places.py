@@ -67,10 +67,13 @@ class Places:
             environ.get("SCRIPT_NAME"), environ.get("PATH_INFO"),
         )  # fmt: skip
         place: Place | None = self._known.get(where, _UNKNOWN)
-        if place is not _UNKNOWN and (
-            place is None or self._functions.get(place.endpoint) is place.function
-        ):
+        if place is _UNKNOWN:
+            return self._ask(where, whole)
+        if place is None or self._functions.get(place.endpoint) is place.function:
             return place
+        # The new one may be a guard around the old one, and what is stored is of that.
+        path = place.url.path
+        self._site.purge_soon(lambda engine: engine.purge_path(path, None))
         return self._ask(where, whole)
 
     def _ask(self, where: tuple[str | None, ...], whole: Callable[[], Environ]) -> Place | None:
@@ -115,6 +118,8 @@ class Places:
         try:
             rule, _ = front.adapter.match(path, method, return_rule=True, websocket=False)
         except Exception:  # no such page, a redirect, or an error: Flask meets it too
+            return None
+        if "GET" not in (rule.methods or ("GET",)):  # what is loaded is an answer to GET
             return None
         function = self._functions.get(rule.endpoint)
         view, cls = find_method(function)

@@ -189,7 +189,8 @@ class CachedView:
         site = self._site(context)
         if not site.enabled:
             return Pass()
-        if context.request.method not in ("GET", "HEAD"):
+        method = context.request.method
+        if method != "GET" and (method != "HEAD" or _takes_no_get(context)):
             return Pass(fwd="method")
         if self._unless is not None and self._unless():
             return Pass("unless")
@@ -437,6 +438,12 @@ class CachedView:
     @property
     def _body(self) -> Callable[..., Any]:
         return self.view if self._compute is None else compute_body(self._compute)
+
+
+def _takes_no_get(context: RequestContext) -> bool:
+    """Is the route for HEAD alone? What would be loaded is an answer to GET."""
+    rule = context.request.url_rule
+    return rule is not None and rule.methods is not None and "GET" not in rule.methods
 
 
 def _as_routed(context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

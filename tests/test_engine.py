@@ -2710,6 +2710,20 @@ def test_a_queued_load_has_all_its_time(narrow: Bench) -> None:
     queued.next().give("new")
 
 
+def test_a_load_whose_time_is_up_makes_room(benches: Callable[..., Bench]) -> None:
+    """A thread that never ends keeps its worker, and no place among the background loads."""
+    bench = benches(max_loads=1, workers=2)
+    held, queued = stale(bench, "held", "queued", sync=True, load_timeout=3600)
+    start(bench, held, queued)
+    hanging = held.next()
+    (flight,) = bench.engine.flights.values()
+    bench.runtime.submit(_returning(bench.engine._expire, flight), "").result(LIMIT)
+    queued.next().give("new")
+    hanging.give("late")
+    bench.join()
+    assert bench.served(queued.load.key) == "new"
+
+
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("outer", [False, True])
 def test_background_loads_that_wait_for_loads_end(narrow: Bench, sync: bool, outer: bool) -> None:

@@ -341,3 +341,42 @@ def test_a_test_client_that_keeps_its_context(app, manager, counter):
         for _ in range(2):
             client.get("/x")
             assert request.path == "/x"
+
+
+def test_a_guard_that_is_put_around_a_view_later(app, manager, counter):
+    """What was stored before it is not given past it."""
+    page(app, manager, counter)
+    assert [by_wsgi(app, Ask()).status for _ in range(2)] == [200, 200]
+    inner = app.view_functions["x"]
+
+    @functools.wraps(inner)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if "X-Key" not in request.headers:
+            return app.response_class("no", 403)
+        return inner(*args, **kwargs)
+
+    app.view_functions["x"] = guarded
+    assert [by_wsgi(app, Ask()).status for _ in range(2)] == [403, 403]
+    known = Ask(headers=(("X-Key", "1"),))
+    assert [by_wsgi(app, known).status for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_a_route_for_head_alone(app, manager, public):
+    """What it answers is its own: neither is GET's answer given there, nor the other way round."""
+
+    @manager.cacher(timeout=60, public=public)
+    def view() -> str:
+        return "secret"
+
+    @functools.wraps(view)
+    def guarded() -> Any:
+        return app.response_class("no", 403)
+
+    app.add_url_rule("/x", "head", view, methods=["HEAD"])
+    app.add_url_rule("/x", "get", guarded, methods=["GET"])
+    app.add_url_rule("/y", "only", view, methods=["HEAD"])
+    for _ in range(2):
+        assert by_wsgi(app, Ask(method="HEAD")).status == 200
+        assert by_wsgi(app, Ask()).status == 403
+        assert by_wsgi(app, Ask("/y", method="HEAD")).status == 200
