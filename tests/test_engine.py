@@ -2710,6 +2710,22 @@ def test_a_queued_load_has_all_its_time(narrow: Bench) -> None:
     queued.next().give("new")
 
 
+def test_who_is_turned_away_does_not_queue(benches: Callable[..., Bench]) -> None:
+    """He comes back for his answer: its load begins at once, however much is queued."""
+    bench = benches(max_waiters=0, max_loads=1)
+    held, queued = stale(bench, "held", "queued")
+    start(bench, held, queued)
+    fresh = Source(("fresh",))
+    waiter = bench.engine.enlist(fresh.load, sync=True)
+    assert waiter.future.result(LIMIT).how is How.FAILED
+    bench.barrier()
+    assert flying(bench) == ["held", "fresh"]
+    for source in (fresh, held, queued):
+        source.next().give("new")
+    bench.join()
+    assert bench.served(fresh.load.key) == "new"
+
+
 def test_a_load_whose_time_is_up_makes_room(benches: Callable[..., Bench]) -> None:
     """A thread that never ends keeps its worker, and no place among the background loads."""
     bench = benches(max_loads=1, workers=2)
