@@ -1,6 +1,7 @@
 """What ``import aswr`` costs and what it loads."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -14,9 +15,11 @@ _LOADED = "import sys, aswr; print(*{name.partition('.')[0] for name in sys.modu
 
 
 def fresh_python(code: str) -> str:
-    """What the code prints in an interpreter of its own."""
+    """What the code prints in an interpreter of its own, which may keep what it has compiled."""
     asked = [sys.executable, "-c", code]
-    return subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60).stdout
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60, env=env)
+    return done.stdout
 
 
 def optional() -> set[str]:
