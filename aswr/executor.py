@@ -71,7 +71,11 @@ class DaemonExecutor(ThreadPoolExecutor):
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._queues[rank][future] = call
-            self._call_worker()
+            try:
+                self._call_worker()
+            except RuntimeError:  # no thread can be made: the interpreter is shutting down
+                del self._queues[rank][future]
+                raise
         return future
 
     def promote(self, future: Future[Any]) -> None:

@@ -191,7 +191,7 @@ class Computing:
         try:
             value = await self._flight.run(self._run(), context)
         except asyncio.CancelledError as error:  # draining
-            runtime.begin(functools.partial(context.run, self._tear_down, error))
+            runtime.finish(functools.partial(context.run, self._tear_down, error))
             raise
         except Exception as error:
             failed = error

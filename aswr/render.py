@@ -186,7 +186,7 @@ class Rendering:
             try:
                 self._value = await self._flight.run(self._run_async(), context)
             except asyncio.CancelledError as error:  # draining: nobody waits for more than this
-                runtime.begin(partial(context.run, self._tear_down, error))
+                runtime.finish(partial(context.run, self._tear_down, error))
                 raise
             except Exception as error:
                 self._error = error

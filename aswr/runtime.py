@@ -141,6 +141,16 @@ class Runtime:
         context = contextvars.Context()
         return self.executor.enqueue(rank, partial(context.run, without_stop_iteration, call))
 
+    def finish(self, call: Callable[[], object]) -> None:
+        """Run what ends a cancelled load: on a thread, or here if no thread can be made any more.
+
+        So it is from Python 3.12 on when the interpreter shuts down.
+        """
+        try:
+            self.begin(call)
+        except RuntimeError:
+            call()
+
     async def work(self, call: Callable[[], T]) -> T:
         """`begin` something brief, and wait for it.
 
