@@ -27,8 +27,7 @@ from .places import Place, Places, when_routes_change
 from .policy import Verdict
 from .replies import Given, Reply, negotiated, reply_to
 from .site import Decorated, Site, query_of
-
-MOST_READY = 1024  # replies, each for a second at most
+from .store import LARGEST_READY, MOST_READY
 
 
 class Missing(NamedTuple):
@@ -201,12 +200,13 @@ def _inputs(request: tuple[Callable[[], Environ], Rules]) -> Inputs:
 
 
 def _says_all(found: Found, plan: Plan) -> bool:
-    """Is what lies at a URL the same for every plain request?"""
+    """Is what lies at a URL the same for every plain request, and small enough to hold on to?"""
     entry = found.entry
     return (
         found.decision.verdict is Verdict.FRESH
         and entry is not None
         and not entry.value.codings
+        and len(entry.value.body) <= LARGEST_READY
         and not plan.request_directives
         and plan.rules.vary != "response"
     )

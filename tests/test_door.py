@@ -557,6 +557,17 @@ class TestReady:
                 call.sent[0]["headers"].append((b"x-server", b"1"))
             assert shop.get()["X-Server"] == ""
 
+    def test_large_bodies_are_not_held(self, open_shop, way):
+        """What was evicted may be held a while: of large bodies that would be beyond the bound."""
+
+        class Large(Page):
+            def view(self, **args: Any) -> Any:
+                return "x" * (door_module.LARGEST_READY + 1)
+
+        shop = open_shop(way, Large())
+        assert [shop.get().status for _ in range(3)] == [200, 200, 200]
+        assert door_of(shop.app)._ready == {}
+
     def test_codings_are_chosen_each_time(self, open_shop, way):
         """Of a page in several codings everybody gets his."""
 
