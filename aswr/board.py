@@ -7,7 +7,7 @@ otherwise, and changes state in one synchronous step:
     failures    `Failures`                read from any thread, changed here
     asked       keys that a STALE hit has posted and the loop has not yet seen
     backlog     `Backlog`: loads for nobody, beyond ``max_loads``; while there are any, no room is
-    active      flights not quite over: one may still be saving to the backend
+    active      flights not quite over: one may still be saving to a shared store
     background  those of them that began for nobody: at most ``max_loads``
     passes      passing views that run on the loop
     crowded     URLs that were seen to read too many inputs, for the log
@@ -124,10 +124,6 @@ class Board:
         if not self.closed and load.key not in self.flights:
             self._begin(load)
 
-    def tick(self, load: Load) -> bool:
-        """A periodic refresh is due: load, unless that is under way or held back. On the loop."""
-        return self._want(load, periodic=True)
-
     def _want(self, load: Load, periodic: bool) -> bool:
         """Begin a load that nobody waits for, or queue it while there is no room."""
         due = self._due(load, periodic)
@@ -196,7 +192,7 @@ class Board:
         if flight.work is not None:
             self.runtime.executor.promote(flight.work)
         stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
-        waiter.late = max(stamps.latest(flight.key, ()), stamps.latest_tag) > flight.born
+        waiter.late = max(stamps.latest(flight.key, ()), stamps.hard.latest_tag) > flight.born
         if flight.expired and flight.timer is None:
             self._arm(flight)  # this one waits for a load whose time is already up
 
@@ -227,7 +223,7 @@ class Board:
 
     async def _fly(self, flight: Flight) -> None:
         try:
-            if self.store.shared and await self._adopt(flight):
+            if await self._consult(flight):
                 return
             loaded = await self._run(flight)
         except asyncio.CancelledError:  # ours: the user's own end in their task or thread
@@ -237,23 +233,20 @@ class Board:
             loaded = Loaded(error, Fate.FAILED)
         except BaseException as error:  # whatever it is, the flight must land
             loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
+        entry = None
         try:
             entry = self._land(flight, loaded)
         except Exception as error:  # a clock, say: no waiter must be left standing
             log.exception("%s: landing failed (%r)", flight.load.name, error)
             self._settle(flight, Result(How.FAILED, value=error))
-            return
-        if self.store.shared:
-            await self._save(flight, loaded, entry)
+        await self._conclude(flight, loaded, entry)
 
-    async def _save(self, flight: Flight, loaded: Loaded, entry: Entry | None) -> None:
-        key = flight.key
-        if entry is not None and key != flight.load.base:
-            await self.store.save_note(flight.load.base, entry)
-        if entry is not None:
-            await self.store.save(key, entry)
-        elif loaded.fate is Fate.DROP:
-            await self.store.remove([key])
+    async def _consult(self, flight: Flight) -> bool:
+        """Ask whom it may concern before loading; True where that made the load needless."""
+        return False
+
+    async def _conclude(self, flight: Flight, loaded: Loaded, entry: Entry | None) -> None:
+        """Tell whom it may concern what a load came to; ``entry`` if it was stored."""
 
     async def _run(self, flight: Flight) -> Loaded:
         load = flight.load
@@ -267,24 +260,6 @@ class Board:
         else:
             loaded = await load.run(flight)
         return loaded
-
-    async def _adopt(self, flight: Flight) -> bool:
-        """Take what the backend holds; True where that makes the load needless."""
-        entry = await self.store.fetch(flight.load.base, flight.born)
-        if entry is not None and entry.names:
-            self._learn(flight, entry.names)
-        if flight.key != flight.load.base:
-            entry = await self.store.fetch(flight.key, flight.born)
-        decision = decide(entry, self.clock())
-        if entry is None or entry.names or not covers(entry, self.clock()):
-            return False
-        forced = any(waiter.force for waiter in flight.waiters)
-        if not self.store.publish(flight.key, entry) or forced or not decision.serve:
-            return False
-        if not decision.load:
-            self._end(flight)
-        self._hand_out(flight, lambda first: Result(How.HIT, entry))
-        return not decision.load
 
     def _land(self, flight: Flight, loaded: Loaded) -> Entry | None:
         """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
@@ -319,7 +294,7 @@ class Board:
         elif fate is Fate.DROP and purged < flight.born:
             self.store.discard(key)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
-            purged = max(purged, self.store.stamps.latest_tag)
+            purged = max(purged, self.store.stamps.hard.latest_tag)
         self._end(flight)
         flight.key = key  # two flights may turn out to be one key's: then only one had it
         self._note_outcome(flight, loaded)
@@ -371,11 +346,14 @@ class Board:
             return
         read = flight.names  # grows on other threads
         names, flight.heard = read[flight.heard :], len(read)
-        if not names and not flight.passing:
-            return  # told already: who has come since was asked about all of them
+        if names or flight.passing:  # else told already: who has come since was asked about all
+            self._let_pass(flight, names, flight.passing)
+
+    def _let_pass(self, flight: Flight, names: tuple[str, ...], passing: str) -> None:
+        """Release who cannot share a render that reads these inputs, or that nobody can."""
         waiters, flight.waiters = flight.waiters, []
         for waiter in waiters:
-            why = flight.passing or waiter.load.seen_by(names)[1]
+            why = passing or waiter.load.seen_by(names)[1]
             if why:
                 flight.part([waiter])
                 waiter.resolve(Result(How.PASS, detail=why))
@@ -530,7 +508,6 @@ class Board:
         for flight in list(self.flights.values()):  # its load does not let itself be cancelled
             closing = self.impatient(flight.load, "the cache is closing")
             self._settle(flight, Result(How.FAILED, value=closing))
-        await self.store.close()
 
     def give_up(self) -> None:
         """The loop is held and cannot drain: forget its flights. Any thread; after `closed`."""

@@ -67,7 +67,7 @@ def _margin(name: str, value: Any) -> float | None:
     return None if value is None else seconds(name, value, zero=True)
 
 
-def _flag(name: str, value: Any) -> bool:
+def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return value
@@ -79,6 +79,35 @@ def _count(name: str, value: Any) -> int:
     if value <= 0:
         raise ValueError(f"{name} must be more than zero, got {value!r}")
     return value
+
+
+def _text(name: str, value: Any, *, empty: bool = False) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {value!r}")
+    if (not value and not empty) or len(value) > 100 or not value.isprintable():
+        raise ValueError(f"{name} must be printable and have 1 to 100 characters, got {value!r}")
+    return value
+
+
+def _lease(name: str, value: Any) -> float:
+    lease = seconds(name, value)
+    if lease < 0.5:
+        raise ValueError(
+            f"{name} must be 0.5 s or more, got {value!r}: a leader renews it four times, and one "
+            "that pauses for longer loses it"
+        )
+    return lease
+
+
+def _partition(name: str, value: Any) -> str:
+    if value not in ("serve", "refuse"):
+        raise ValueError(
+            f"{name} is 'serve' (what is in memory until it ends) or 'refuse' (nothing that may "
+            f"have been purged), got {value!r}"
+        )
+    return str(value)
 
 
 def _jitter(name: str, value: Any) -> float:
@@ -220,26 +249,34 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "wait_timeout": _optional_seconds,
     "statuses": _statuses,
     "max_body": _count,
-    "blocking": _flag,
-    "run_before_request": _flag,
-    "run_async_views": _flag,
-    "public": _flag,
+    "blocking": check_flag,
+    "run_before_request": check_flag,
+    "run_async_views": check_flag,
+    "public": check_flag,
     "query": _query,
     "vary": _vary,
     "ignore": _ignore,
-    "emit_cache_control": _flag,
-    "request_directives": _flag,
+    "emit_cache_control": check_flag,
+    "request_directives": check_flag,
     "cdn_timeout": _optional_seconds,
     "compress": _compress,
-    "strict": _flag,
+    "strict": check_flag,
     "personal": _personal,
     "max_variants": _count,
-    "enabled": _flag,
+    "enabled": check_flag,
     "max_bytes": _count,
     "drain_timeout": lambda name, value: seconds(name, value, zero=True),
     "max_loads": _count,
     "max_waiters": _count,
     "threads": _count,
+    "namespace": lambda name, value: None if value is None else _text(name, value),
+    "version": lambda name, value: _text(name, value, empty=True),
+    "lease": _lease,
+    "store_timeout": seconds,
+    "store_compress": lambda name, value: None if value is None else _count(name, value),
+    "propagation": seconds,
+    "partition": _partition,
+    "sign": check_flag,
     "workers": lambda name, value: None if value is None else _count(name, value),
 }
 

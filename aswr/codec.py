@@ -1,15 +1,15 @@
-"""Entries, and entries as bytes for a shared store.
+"""Entries, and entries as payloads for a shared store, which `envelope` seals.
 
-Pure: no async, no threads, no clock. The envelope is MessagePack with a version; nothing is ever
-unpickled. Bytes of another version, truncated or foreign, read as absent: `decode` gives ``None``.
+Pure: no async, no threads, no clock. A payload is MessagePack; nothing is ever unpickled.
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-VERSION = 3
+_INFLATES = 8  # bytes that an object takes for each of its bytes here, at the most usual
 _INTS = range(-(2**63), 2**64)
 
 # Checked where bytes are decoded: what a response refuses must not come out of a shared store.
@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     fresh_until: float
     stale_until: float
     error_until: float
-    born: int  # the process's sequence number when its load began: what a purge compares
+    born: int  # its load's number, drawn when that began: what a purge compares
     cost: float = 0.0  # seconds that its load took
     size: int = 0  # bytes of the value, of an answer's body
     tags: tuple[str, ...] = ()
@@ -67,12 +67,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True):
-    version: int
-    key: str
-    epoch: str
-    born: int
+    epoch: int
     answer: Answer | None
-    plain: msgspec.Raw
+    plain: bytes
     stored: float
     fresh_until: float
     stale_until: float
@@ -81,6 +78,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True):
     tags: tuple[str, ...]
     strict: bool
     names: tuple[str, ...]
+    passing: str
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -89,15 +87,6 @@ _decoder = msgspec.msgpack.Decoder(_Wire)
 
 class Uncarriable(TypeError):
     """A value that would not come back as it went in."""
-
-
-def pack(value: Any) -> bytes:
-    """The bytes of a memoized value; raises `Uncarriable` where it would come back changed.
-
-    Exactly None, bool, int (64 bits), float, str, bytes, and lists and str-keyed dicts of these.
-    """
-    _refuse_uncarriable(value)
-    return _encoder.encode(value)
 
 
 def _refuse_uncarriable(value: Any) -> None:
@@ -146,17 +135,17 @@ def size_of(value: Any) -> int:
     return total
 
 
-def encode(key: str, entry: Entry, epoch: str) -> bytes:
-    """The envelope of an entry; raises `Uncarriable` for a result the codec cannot carry.
+def encode(entry: Entry, plain: bytes | None, epoch: int, offset: float) -> bytes:
+    """An entry as a shared store's payload; raises `Uncarriable` for text that no bytes can carry.
 
-    ``epoch`` names the numbering in which ``born`` counts.
+    ``plain`` is a memoized result in bytes, None for an answer or a note. ``offset`` seconds are
+    added to its times, for the store's own clock; ``epoch`` is the store's.
     """
     answer = entry.value if isinstance(entry.value, Answer) else None
-    plain = b"\xc0" if answer is not None else pack(entry.value)
     wire = _Wire(
-        VERSION, key, epoch, entry.born, answer, msgspec.Raw(plain), entry.stored,
-        entry.fresh_until, entry.stale_until, entry.error_until, entry.cost, entry.tags,
-        entry.strict, entry.names,
+        epoch, answer, plain or b"", entry.stored + offset, entry.fresh_until + offset,
+        entry.stale_until + offset, entry.error_until + offset, entry.cost, entry.tags,
+        entry.strict, entry.names, entry.passing,
     )  # fmt: skip
     try:
         return _encoder.encode(wire)
@@ -164,30 +153,45 @@ def encode(key: str, entry: Entry, epoch: str) -> bytes:
         raise Uncarriable(str(error)) from None
 
 
-def decode(key: str, data: object) -> tuple[Entry | None, str]:
-    """The entry of ``key`` in ``data``, and the epoch of its ``born``.
+def decode(
+    payload: bytes, number: int, offset: float, unpack: Callable[[bytes], Any] | None
+) -> tuple[Entry, int]:
+    """The entry in a payload, and its epoch; raises `ValueError` for bytes that are none.
 
-    ``None`` for everything else: no bytes, another version, another key, garbage.
+    ``number`` was its load's. ``offset`` seconds are taken off its times. ``unpack`` makes a
+    memoized result of bytes; None where the key is a view's.
     """
-    if not isinstance(data, bytes):
-        return None, ""
     try:
-        wire = _decoder.decode(data)
-        if wire.version != VERSION or wire.key != key or not _in_order(wire):
-            return None, ""
-        if wire.answer is not None:
-            value, size = wire.answer, len(wire.answer.body)
-        else:
-            value = msgspec.msgpack.decode(wire.plain)
-            size = size_of(value)
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError):
-        return None, ""
+        wire = _decoder.decode(payload)
+        if not _in_order(wire):
+            raise ValueError("times that are in no order")
+        value, size = _value_of(wire, unpack)
+    except (msgspec.MsgspecError, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"no entry: {error!r}") from None
     entry = Entry(
-        value=value, stored=wire.stored, fresh_until=wire.fresh_until,
-        stale_until=wire.stale_until, error_until=wire.error_until, born=wire.born,
+        value=value, stored=wire.stored - offset, fresh_until=wire.fresh_until - offset,
+        stale_until=wire.stale_until - offset, error_until=wire.error_until - offset, born=number,
         cost=wire.cost, size=size, tags=wire.tags, strict=wire.strict, names=wire.names,
+        passing=wire.passing,
     )  # fmt: skip
     return entry, wire.epoch
+
+
+def _value_of(wire: _Wire, unpack: Callable[[bytes], Any] | None) -> tuple[Any, int]:
+    """What a wire carries, and the bytes that it takes in memory."""
+    if wire.names or wire.passing:
+        return None, 64 + sum(64 + len(name) for name in (*wire.names, wire.passing))
+    if unpack is None:
+        if wire.answer is None:
+            raise ValueError("no answer at a view's key")
+        return wire.answer, len(wire.answer.body)
+    if wire.answer is not None:
+        raise ValueError("an answer at a call's key")
+    value = unpack(wire.plain)
+    try:
+        return value, size_of(value)
+    except Uncarriable:
+        return value, 64 + _INFLATES * len(wire.plain)
 
 
 def _in_order(wire: _Wire) -> bool:

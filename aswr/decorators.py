@@ -14,13 +14,21 @@ from flask.ctx import RequestContext
 from flask.globals import _cv_app
 
 from .calls import is_async
-from .checks import Seconds, check_callable, check_tags, refuse_undecoratable, timeout_of
+from .checks import (
+    Seconds,
+    check_callable,
+    check_flag,
+    check_tags,
+    refuse_undecoratable,
+    timeout_of,
+)
 from .codec import Coding, Entry
 from .keys import name_of
 from .memo import Memoized, wrap
 from .options import UNSET, UnsetType, check_given
 from .site import Site, find_view
 from .typing import CachedFunction, Memoizer
+from .values import Codec, check_codec
 from .verbs import Verbs
 from .views import CachedView
 
@@ -166,17 +174,17 @@ class Decorators(Verbs):
     def _with_verbs(self, view: CachedView) -> Any:
         wrapper: Any = view.wrapper
 
-        def invalidate(**view_args: Any) -> None:
-            for path in self._paths_of(view, view_args):
-                self.invalidate(path)
+        def invalidate(**view_args: Any) -> bool:
+            told = [self.invalidate(path) for path in self._paths_of(view, view_args)]
+            return all(told)
 
         def refresh(**view_args: Any) -> Entry | None:
             entries = [self.refresh(path) for path in self._paths_of(view, view_args)]
             return entries[0] if entries else None
 
-        async def ainvalidate(**view_args: Any) -> None:
-            for path in self._paths_of(view, view_args):
-                await self.ainvalidate(path)
+        async def ainvalidate(**view_args: Any) -> bool:
+            told = [await self.ainvalidate(path) for path in self._paths_of(view, view_args)]
+            return all(told)
 
         async def arefresh(**view_args: Any) -> Entry | None:
             entries = [await self.arefresh(path) for path in self._paths_of(view, view_args)]
@@ -206,6 +214,8 @@ class Decorators(Verbs):
         store_if: Callable[[Any], bool] | None = None,
         copy: bool = False,
         sizeof: Callable[[Any], int] | None = None,
+        shared: bool = True,
+        codec: Codec | None = None,
     ) -> Memoizer:
         """Cache a function's results by its arguments; ``async def`` or ``def``.
 
@@ -213,6 +223,11 @@ class Decorators(Verbs):
         in a fresh app context, never in a request. Time options as in `cacher`. ``key`` is called
         with the arguments and gives what stands for them. ``copy`` hands out deep copies instead of
         the stored object. ``sizeof`` gives a result's bytes.
+
+        With a shared store results travel as what their return annotation says, if they come back
+        equal; else they stay in this process's memory, and the log names type and function once.
+        ``shared=False`` says that they are meant to; ``codec``, with ``encode(value) -> bytes`` and
+        ``decode(bytes)``, carries what nothing else does.
 
         Raises `TypeError` or `ValueError` for bad options; a call with an argument that cannot be
         keyed raises `TypeError`.
@@ -229,11 +244,14 @@ class Decorators(Verbs):
                 "wait_timeout": wait_timeout,
             },
         )
+        check_codec(codec)
         options = {
             "key": check_callable("key", key),
             "tags": check_tags(tags),
             "store_if": check_callable("store_if", store_if),
             "sizeof": check_callable("sizeof", sizeof),
+            "shared": check_flag("shared", shared),
+            "codec": codec,
         }
 
         def decorate(function: Callable[..., Any]) -> Any:

@@ -1,26 +1,32 @@
 """fetch → flight → publish: at most one load per key, and who waits for it.
 
 The callers' half of the engine: peek and judge, start, wait, purge. Any thread, unless a method
-says otherwise: they read dictionaries and post to the loop, where `Board` does the rest.
+says otherwise: they read dictionaries and post to the loop, where `Board` and `Concert` do the
+rest.
 
 Must not know Flask.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
-from .board import CLOSED, Board
+from .board import CLOSED
 from .codec import Entry
+from .concert import Concert
 from .errors import WaitTimeout
 from .flight import How, Load, Result, Waiter, current_flight
+from .keys import CallKey
 from .policy import Decision, Verdict, covers, decide
 from .runtime import Runtime
+from .stamps import Purge
+
+Cleaning: TypeAlias = "Callable[[], Coroutine[Any, Any, bool]]"
 
 
-class Engine(Board):
+class Engine(Concert):
     """The loads of one app over one store."""
 
     def judge(self, key: Hashable, entry: Entry | None) -> tuple[float, Decision]:
@@ -156,47 +162,39 @@ class Engine(Board):
         """The error of a caller whose ``wait_timeout`` is over; the load goes on."""
         return self.impatient(load, f"this took longer than {load.times.wait_timeout:g} s")
 
-    # Purging: the stamp counts at once, for every entry and every load in flight; the coroutine
-    # then frees the memory and tells the backend.
+    # Purging: it counts at once here, for every entry and every load in flight. The coroutine that
+    # is returned frees the memory and tells the others; its result is whether the shared store, if
+    # there is one, has it. A soft purge lets what it concerns be served while it is renewed.
 
-    def purge_path(self, path: str, query: str | None) -> Callable[[], Any]:
+    def purge_path(self, path: str, query: str | None, soft: bool = False) -> Cleaning:
         """Purge a path with all its queries, or one URL; returns the clean-up to run."""
-        name: Hashable = path if query is None else (path, query)
-        number = self.store.stamps.purge_key(name)
-        return lambda: self._clean(name, number, self.store.variants(path, query))
+        return self._purge(Purge(keys=(path if query is None else (path, query),), soft=soft))
 
-    def purge_call(self, key: Hashable) -> Callable[[], Any]:
+    def purge_call(self, key: CallKey) -> Cleaning:
         """Purge one call of a memoized function; returns the clean-up to run."""
-        number = self.store.stamps.purge_key(key)
-        return lambda: self._clean(key, number, [key])
+        return self._purge(Purge(keys=(key,)))
 
-    def purge_tags(self, tags: Iterable[str]) -> Callable[[], Any]:
+    def purge_tags(self, tags: Iterable[str], soft: bool = False) -> Cleaning:
         """Purge every entry that bears one of the tags; returns the clean-up to run."""
-        self.store.stamps.purge_tags(tags)
-        return self._nothing_to_clean
+        return self._purge(Purge(tags=tuple(tags), soft=soft))
 
-    def purge_all(self) -> Callable[[], Any]:
+    def purge_all(self, soft: bool = False) -> Cleaning:
         """Purge everything; returns the clean-up to run."""
-        number = self.store.stamps.purge_all()
-        return lambda: self._clean_all(number)
+        return self._purge(Purge(everything=True, soft=soft))
 
-    async def _nothing_to_clean(self) -> None:
-        """A purged tag's entries go when they are read or evicted."""
+    def _purge(self, purge: Purge) -> Cleaning:
+        number = self.store.stamps.purge(purge)
+        return lambda: self._clean(purge, number)
 
-    async def _clean(self, name: Hashable, number: int, keys: Iterable[Hashable]) -> None:
-        keys = list(keys)
-        for key in keys:
-            self.store.sweep(key, number)
-            self.failures.forget(key)
-        if self.store.shared:
-            await self.store.remove(keys)
-        else:
-            self._prunable[name] = max(number, self._prunable.get(name, 0))
+    async def _clean(self, purge: Purge, number: int) -> bool:
+        keys = [] if purge.soft else self.sweep(purge, number)
+        if (tier := self.tier) is not None:
+            return await tier.purge(purge, number, keys)
+        if not purge.soft:
+            for name in purge.keys:
+                self._prunable[name] = max(number, self._prunable.get(name, 0))
             self._prune()
-
-    async def _clean_all(self, number: int) -> None:
-        self.store.sweep_all(number)
-        self.failures.clear()
+        return True
 
     # Looking.
 
@@ -223,8 +221,12 @@ class Engine(Board):
             "bytes": memory.bytes,
             "max_bytes": memory.max_bytes,
             "evictions": memory.evictions,
-            "store_errors": self.store.errors,
+            **self._shared_stats(),
         }
+
+    def _shared_stats(self) -> dict[str, int]:
+        made = None if self.shared is None else self.shared.made
+        return {} if made is None else made.stats()
 
 
 def _within(patience: float | None, future: "Future[Result]") -> Result | None:

@@ -11,7 +11,7 @@ import contextvars
 import copy
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from .errors import LoadCycle, LoadError, LoadTimeout
 from .keys import base_of
 from .policy import Deadlines, Times
 from .runtime import Runtime, without_stop_iteration
+from .tier import Ending, Lease
 
 # The flight whose code is running here; set in a load's own context, inherited by nobody else.
 current_flight: "contextvars.ContextVar[Flight | None]" = contextvars.ContextVar(
@@ -80,6 +81,12 @@ class Load:
     run: Callable[["Flight"], Any]
     sync: bool
     under: Callable[[tuple[str, ...]], tuple[Hashable, str]] | None = None
+    shared: bool = True
+    newer_than: int = 0  # only what was loaded after this number will do: a refresh was due then
+
+    def due_since(self, number: int) -> "Load":
+        """The same, for a refresh that was due then: what was loaded later makes it needless."""
+        return replace(self, newer_than=number)
 
     @property
     def base(self) -> Hashable:
@@ -114,6 +121,14 @@ class Result:
     status: int = 0  # as in `Loaded`
     flight: "Flight | None" = None
     first: bool = False  # of a failure: the one among its waiters who tells the monitors
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is told of a load in another process: it was stored, or how it ended."""
+
+    ending: Ending | None = None
+    seconds: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -176,6 +191,8 @@ class Flight:
     passing: str = ""  # why everybody passes
     on_pass: Callable[[str], None] | None = None  # told when everybody passes
     body: Any = None  # of a public view's render: the view, and what its wrapper is to run
+    lease: Lease | None = None  # it loads for the whole fleet
+    follows: "asyncio.Future[Word] | None" = None  # another process loads: what is told of that
 
     def __repr__(self) -> str:
         return f"<Flight {self.load.name} born={self.born} waiters={len(self.waiters)}>"
@@ -247,6 +264,11 @@ class Flight:
         self.names = (*self.names, name)
         if bars:
             self.runtime.post(self.on_read, self)
+
+    def tell(self, word: Word) -> None:
+        """Another process's load, which it follows, has ended. On the loop."""
+        if self.follows is not None and not self.follows.done():
+            self.follows.set_result(word)
 
     def refuses(self, load: Load) -> str:
         """Why who brings this load must pass, by what was read so far; empty if he need not."""

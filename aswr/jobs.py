@@ -151,7 +151,7 @@ class Jobs:
             return  # it ticks already: starting twice is no reason to load twice
         self._added[name] = job
         tick = partial(self._tick, weakref.ref(site), job, record, name)
-        self._ticker.add(name, job.interval, tick)
+        self._ticker.add(name, job.interval, tick, aligned=site.engine.shares)
 
     def stop(self) -> None:
         """No more ticks. On the loop."""
@@ -207,7 +207,7 @@ class Jobs:
             record.looking = False
         record.error, record.load = "", loads[0]
         for load in loads:
-            record.loads += site.engine.tick(load)
+            record.loads += site.engine.tick(load, job.interval)
 
 
 def _loads_of(site: Site, job: Job) -> list[Load]:

@@ -1,7 +1,7 @@
 """Canonical keys: equal requests and equal calls have equal keys, all others do not.
 
 Pure: no async, no threads, no clock; knows no framework. A key is a tuple of plain values, so it
-can be hashed, compared and printed; ``digest`` gives the text under which a shared store keeps it.
+can be hashed, compared and printed; ``digest`` gives what stands for it in a shared store.
 """
 
 import dataclasses
@@ -232,13 +232,12 @@ class Signature:
             ) from None
 
 
-def digest(namespace: str, key: Hashable) -> str:
-    """The text of a key in a shared store: the namespace and 128 bits of BLAKE2b over its repr.
+def digest(key: Hashable) -> str:
+    """What stands for a key in a shared store: 128 bits of BLAKE2b over its repr, in hex.
 
     Every part of a key is a plain value, so its repr is injective.
     """
-    text = repr(key).encode()
-    return f"aswr:{namespace}:{hashlib.blake2b(text, digest_size=16).hexdigest()}"
+    return hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
 
 
 _text_bytes = str.__sizeof__  # what sys.getsizeof asks, in an eighth of the time

@@ -19,7 +19,7 @@ from flask.ctx import RequestContext
 from flask.globals import _cv_request, request
 from flask.signals import request_started
 
-from . import runtime
+from . import backend, runtime
 from .answers import keep_cookies_apart, leave_final_answers_alone
 from .asgi import AsgiApp
 from .bridge import Bridge
@@ -43,15 +43,17 @@ log = logging.getLogger("aswr.manager")
 
 SITE = "aswr.site"  # an app's extension: looked up on every hit, where a weak dictionary is slow
 
-CacheSource: TypeAlias = "BaseCache | Callable[[], BaseCache] | None"
+CacheSource: TypeAlias = "str | BaseCache | Callable[[], BaseCache] | None"
 
 
 class CacheManager(Decorators):
     """A stale-while-revalidate cache for Flask apps.
 
-    ``cache`` is None (memory, bounded by ``max_bytes``), an aiocache cache object, or a factory of
-    one that is called on aswr's loop. ``clock`` gives the time in seconds since the epoch. What is
-    not given here is read from the app's config in `init_app` (keys ``ASWR_...``).
+    ``cache`` is None (memory alone, bounded by ``max_bytes``), what many processes share behind
+    their memory: an address of Redis or Valkey (``redis://``, ``rediss://``, ``unix://``), an
+    aiocache cache object, or a factory of one that is called on aswr's loop. ``clock`` gives the
+    time in seconds since the epoch. What is not given here is read from the app's config in
+    `init_app` (keys ``ASWR_...``).
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class CacheManager(Decorators):
         drain_timeout: Seconds | UnsetType = UNSET,
     ) -> None:
         super().__init__()
-        self._cache = _check_cache(cache)
+        self._cache = backend.check(cache)
         self._clock = check_callable("clock", clock)
         self._given = {
             "ASWR_MAX_BYTES": max_bytes,
@@ -114,7 +116,7 @@ class CacheManager(Decorators):
         given = {name: value for name, value in self._given.items() if value is not UNSET}
         config = read_config({**app.config, **given})
         sources = (cache, self._cache, config["ASWR_CACHE"])  # an empty cache object is falsy
-        source = _check_cache(next((s for s in sources if s is not None), None))
+        source = backend.check(next((s for s in sources if s is not None), None))
         site = Site(app, config, self._loop, lambda: self._runtime, self._clock, source)
         _ = site.base  # a bad ASWR_BASE_URL is an error here
         self._refuse_upside_down(app)
@@ -321,21 +323,6 @@ class CacheManager(Decorators):
             )
         site: Site = known[SITE]
         return site
-
-
-def _check_cache(cache: Any) -> Any:
-    if cache is None or (callable(cache) and not isinstance(cache, type)):
-        return cache
-    from aiocache.base import BaseCache
-
-    if isinstance(cache, BaseCache):
-        return cache
-    if isinstance(cache, type) and issubclass(cache, BaseCache):
-        return cache  # a class is a factory of its instances
-    raise TypeError(
-        f"cache must be None, an aiocache cache object or a factory of one, got {cache!r}; "
-        "write CacheManager(app, cache=aiocache.SimpleMemoryCache())"
-    )
 
 
 def _async_to_sync(

@@ -26,6 +26,7 @@ from .policy import Verdict
 from .render import refuse_awaitable, tell_monitors
 from .runtime import thread_sensitive
 from .site import Site
+from .values import Carrier, Codec
 
 log = logging.getLogger("aswr.memo")
 
@@ -46,6 +47,8 @@ class Memoized:
         store_if: Callable[[Any], bool] | None,
         copies: bool,
         sizeof: Callable[[Any], int] | None,
+        shared: bool = True,
+        codec: Codec | None = None,
     ) -> None:
         self.function = function
         self.name = name
@@ -56,6 +59,8 @@ class Memoized:
         self._store_if = store_if
         self.copies = copies
         self._sizeof = sizeof
+        self.shared = shared
+        self._carrier = Carrier(name, function, codec)
         self.key: Callable[[tuple[Any, ...], Mapping[str, Any]], CallKey]
         if key is None:
             self.key = Signature(function, name).key
@@ -101,16 +106,20 @@ class Memoized:
         """How to compute one call on behalf of nobody."""
         app, plan = site.app, site.plan_of(self)
         call = functools.partial(self.function, *args, **kwargs)
+        strict = self.shared and bool(site.shared) and site.config["ASWR_STRICT"]
+        site.shared.carriers.setdefault(self.name, self._carrier)
 
         def run(flight: Flight) -> Any:
-            computing = Computing(app, self, call, flight)
+            computing = Computing(app, self, call, flight, strict)
             return computing.on_loop() if self.is_async else computing.on_thread()
 
-        return Load(key, self.name, plan.times, run, not self.is_async)
+        return Load(key, self.name, plan.times, run, not self.is_async, shared=self.shared)
 
-    def loaded(self, value: Any) -> Loaded:
-        """What becomes of a result."""
+    def loaded(self, value: Any, strict: bool) -> Loaded:
+        """What becomes of a result; ``strict``: one that cannot be shared is an error."""
         self._refuse_used_up(value)
+        if strict:
+            self._carrier.pack(value)
         if self._store_if is not None and not self._store_if(value):
             return Loaded(value, Fate.KEEP, detail="store_if")
         tags = tag_tuple(self._tags(value)) if callable(self._tags) else self._tags
@@ -162,12 +171,13 @@ class Computing:
     """One computation, in an app context of its own."""
 
     def __init__(
-        self, app: Flask, memoized: Memoized, call: Callable[[], Any], flight: Flight
+        self, app: Flask, memoized: Memoized, call: Callable[[], Any], flight: Flight, strict: bool
     ) -> None:
         self._app = app
         self._memoized = memoized
         self._call = call
         self._flight = flight
+        self._strict = strict
         self._context: AppContext | None = None
 
     def on_thread(self) -> Loaded:
@@ -223,7 +233,7 @@ class Computing:
         loaded = Loaded(failed, Fate.FAILED)
         try:
             if failed is None:
-                loaded = self._memoized.loaded(value)
+                loaded = self._memoized.loaded(value, self._strict)
         except BaseException as error:
             failed = as_exception(self._memoized.name, error)
             loaded = Loaded(failed, Fate.FAILED)
@@ -292,18 +302,14 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
             return await _await(memoized, site, load, args, kwargs, force=True)
         return None
 
-    def invalidate(*args: Any, **kwargs: Any) -> None:
-        site = site_of()
-        if site is not None:
-            key = memoized.key(args, kwargs)
-            twin = f"await {memoized.name}.ainvalidate(...)"
-            site.purge(lambda engine: engine.purge_call(key), twin)
+    def invalidate(*args: Any, **kwargs: Any) -> bool:
+        site, key = site_of(), memoized.key(args, kwargs)
+        twin = f"await {memoized.name}.ainvalidate(...)"
+        return site is None or site.purge(lambda engine: engine.purge_call(key), twin)
 
-    async def ainvalidate(*args: Any, **kwargs: Any) -> None:
-        site = site_of()
-        if site is not None:
-            key = memoized.key(args, kwargs)
-            await site.apurge(lambda engine: engine.purge_call(key))
+    async def ainvalidate(*args: Any, **kwargs: Any) -> bool:
+        site, key = site_of(), memoized.key(args, kwargs)
+        return site is None or await site.apurge(lambda engine: engine.purge_call(key))
 
     for verb in (sync, peek, refresh, arefresh, invalidate, ainvalidate):
         setattr(call, verb.__name__, verb)

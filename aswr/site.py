@@ -10,14 +10,14 @@ import random
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from flask import Flask
 from flask.ctx import RequestContext
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
-from .engine import Engine
+from .engine import Cleaning, Engine
 from .flight import Load
 from .inputs import Inputs, Rules
 from .keys import VariantKey, ViewKey, base_of, canonical_query, split_path
@@ -27,9 +27,7 @@ from .render import BaseUrl, environ_of
 from .runtime import Runtime
 from .sharing import Sharing
 from .store import Store
-
-if TYPE_CHECKING:
-    from aiocache.base import BaseCache
+from .tiers import Shared
 
 MARK = "__aswr_view__"
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
@@ -72,7 +70,7 @@ class Site:
         runtime: Callable[[], Runtime],
         running: Callable[[], Runtime | None],
         clock: Callable[[], float],
-        cache: "BaseCache | Callable[[], BaseCache] | None",
+        cache: Any,
     ) -> None:
         self._app = weakref.ref(app)
         self._running = running
@@ -80,12 +78,14 @@ class Site:
         self.config = config
         self.enabled: bool = config["ASWR_ENABLED"]
         self.by_host = app.url_map.host_matching or app.subdomain_matching
-        namespace = config["ASWR_NAMESPACE"] or app.name
-        self.store = Store(
-            namespace, clock, config["ASWR_MAX_BYTES"], cache, config["ASWR_MAX_VARIANTS"]
+        self.store = Store(clock, config["ASWR_MAX_BYTES"], config["ASWR_MAX_VARIANTS"])
+        if cache is not None and config["ASWR_SIGN"]:
+            secret_keys(app)  # an error now, if there is none
+        self.shared = Shared(
+            cache, app.name, config, lambda: secret_keys(self.app), self.store.stamps, clock
         )
         self.engine = Engine(
-            app.name, self.store, runtime, clock=clock, random=random.random,
+            app.name, self.store, runtime, clock=clock, random=random.random, shared=self.shared,
             max_waiters=config["ASWR_MAX_WAITERS"], max_loads=config["ASWR_MAX_LOADS"],
         )  # fmt: skip
         self._plans: dict[str, Plan] = {}  # by name: a view may hold its app
@@ -109,27 +109,30 @@ class Site:
         self.engine.forget()
         self.sharing.forget()
 
-    def purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
-        """Purge at once, and clean up where a loop runs or a backend holds entries.
+    def purge(self, purge: Callable[[Engine], Cleaning], twin: str) -> bool:
+        """Purge at once, and clean up where a loop runs or others share the entries.
 
-        Raises `RuntimeError` on aswr's own loop, where ``twin`` is the form to use.
+        Whether the shared store has it, if there is one. Raises `RuntimeError` on aswr's own loop,
+        where ``twin`` is the form to use.
         """
         running = self._running()
         if running is not None:
             running.refuse_on_loop(twin)
         clean = purge(self.engine)
-        if running is not None or self._cleans_backend:
-            self.engine.runtime.call(clean, "aswr purge", twin, VERB_LIMIT)
+        if running is not None or self._tells_others:
+            return self.engine.runtime.call(clean, "aswr purge", twin, VERB_LIMIT)
+        return not self.shared
 
-    async def apurge(self, purge: Callable[[Engine], Callable[[], Any]]) -> None:
+    async def apurge(self, purge: Callable[[Engine], Cleaning]) -> bool:
         """As `purge`, on any event loop."""
         clean = purge(self.engine)
-        if self._running() is not None or self._cleans_backend:
-            await asyncio.wrap_future(self.engine.runtime.submit(clean, "aswr purge"))
+        if self._running() is not None or self._tells_others:
+            return await asyncio.wrap_future(self.engine.runtime.submit(clean, "aswr purge"))
+        return not self.shared
 
     @property
-    def _cleans_backend(self) -> bool:
-        return self.store.shared and not self.engine.closed
+    def _tells_others(self) -> bool:
+        return self.engine.shares and not self.engine.closed
 
     def plan_of(self, decorated: Any) -> Plan:
         """The options of a decorated function as they hold here."""
@@ -214,7 +217,7 @@ class Site:
         except ValueError:
             return bare, query
 
-    def purge_soon(self, purge: Callable[[Engine], Callable[[], Any]]) -> None:
+    def purge_soon(self, purge: Callable[[Engine], Cleaning]) -> None:
         """Purge at once; the clean-up runs by itself where a loop runs. Any thread, never waits."""
         clean = purge(self.engine)
         running = self._running()
@@ -223,7 +226,7 @@ class Site:
 
     def knows(self, path: str) -> bool:
         """Is anything stored or loading under a path?"""
-        if self.store.shared or self.store.variants(path):
+        if self.engine.shares or self.store.variants(path):
             return True
         bases = [flight.load.base for flight in list(self.engine.flights.values())]
         return any(isinstance(base, ViewKey) and base.path == path for base in bases)
@@ -280,6 +283,13 @@ class Site:
         name = view.key_name(cls)
         kept = query_of(self.plan_of(view).rules, (query or "").encode())
         return context, key._replace(view=name, query=kept), view, function
+
+
+def secret_keys(app: Flask) -> list[str | bytes]:
+    """The keys that an app signs with, the newest last; raises `ValueError` where it has none."""
+    if not app.secret_key:
+        raise ValueError("ASWR_SIGN needs a key to sign with: set app.secret_key")
+    return [*reversed(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]
 
 
 def query_of(rules: Rules, query_string: bytes) -> str:

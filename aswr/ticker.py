@@ -21,15 +21,23 @@ class Ticker:
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._context.run(self._scheduler.start)
 
-    def add(self, name: str, interval: float, tick: Callable[[], None]) -> None:
-        """Add or replace a job. ``tick`` runs on the loop and must return at once."""
+    def add(
+        self, name: str, interval: float, tick: Callable[[], None], aligned: bool = False
+    ) -> None:
+        """Add or replace a job. ``tick`` runs on the loop and must return at once.
+
+        ``aligned``: after the first time it is due at whole multiples of ``interval`` since the
+        epoch, so at the same time in every process.
+        """
+        start = datetime.fromtimestamp(0, UTC) if aligned else None
 
         async def run() -> None:
             tick()
 
         def add() -> None:
             self._scheduler.add_job(
-                run, IntervalTrigger(seconds=interval, timezone=UTC), id=name, name=name,
+                run, IntervalTrigger(seconds=interval, timezone=UTC, start_date=start),
+                id=name, name=name,
                 replace_existing=True, next_run_time=datetime.now(UTC),
                 # A tick that a blocked loop missed is made up once, however late.
                 misfire_grace_time=None, coalesce=True, max_instances=1,

@@ -7,13 +7,13 @@ raise on aswr's own loop, where waiting would make it wait for itself.
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 from flask import Flask
 from flask.globals import _cv_app
 
 from .codec import Entry
-from .engine import Engine
+from .engine import Cleaning, Engine
 from .flight import How, Load, Result
 from .keys import split_path
 from .runtime import Runtime
@@ -73,56 +73,57 @@ class Verbs(ABC):
         fetches = [site.engine.afetch(load, force=True) for load in (plain, *variants)]
         return _refreshed(site, plain, (await asyncio.gather(*fetches))[0])
 
-    def invalidate(self, path: str) -> None:
+    def invalidate(self, path: str, *, stale: bool = False) -> bool:
         """Purge ``path`` with every query of it, or with a ``?query`` that URL alone.
 
-        Takes effect at once, for loads in flight too: nothing older is served after it returned.
+        Takes effect at once, for loads in flight too: nothing older is served here after it has
+        returned, and soon by no other process (``ASWR_PROPAGATION``). ``stale=True`` lets what it
+        concerns be served while it is renewed. False where a shared store could not be told: this
+        process tells it as soon as it answers.
         """
-        self._purge(self._purge_of(path), "ainvalidate(...)")
+        return self._purge(self._purge_of(path, stale), "ainvalidate(...)")
 
-    async def ainvalidate(self, path: str) -> None:
+    async def ainvalidate(self, path: str, *, stale: bool = False) -> bool:
         """As `invalidate`, for async code."""
-        await self._apurge(self._purge_of(path))
+        return await self._apurge(self._purge_of(path, stale))
 
-    def _purge_of(self, path: str) -> Callable[[Engine], Callable[[], Any]]:
+    def _purge_of(self, path: str, soft: bool) -> Callable[[Engine], Cleaning]:
         split_path(path)  # a bad path is an error where the cache is switched off, too
         site = self._for_verb()
         bare, query = split_path(path) if site is None else site.purge_names(path)
-        return lambda engine: engine.purge_path(bare, query)
+        return lambda engine: engine.purge_path(bare, query, soft)
 
-    def invalidate_tags(self, *tags: str) -> None:
-        """Purge every entry that bears one of the tags; at once, for loads in flight too."""
+    def invalidate_tags(self, *tags: str, stale: bool = False) -> bool:
+        """Purge every entry that bears one of the tags; as `invalidate`."""
         names = _names(tags)
-        self._purge(lambda engine: engine.purge_tags(names), "ainvalidate_tags(...)")
+        return self._purge(lambda engine: engine.purge_tags(names, stale), "ainvalidate_tags(...)")
 
-    async def ainvalidate_tags(self, *tags: str) -> None:
+    async def ainvalidate_tags(self, *tags: str, stale: bool = False) -> bool:
         """As `invalidate_tags`, for async code."""
         names = _names(tags)
-        await self._apurge(lambda engine: engine.purge_tags(names))
+        return await self._apurge(lambda engine: engine.purge_tags(names, stale))
 
-    def clear(self) -> None:
-        """Purge everything of the app; at once, for loads in flight too."""
-        self._purge(self._clear, "aclear()")
+    def clear(self, *, stale: bool = False) -> bool:
+        """Purge everything of the app; as `invalidate`."""
+        return self._purge(partial(self._clear, stale), "aclear()")
 
-    async def aclear(self) -> None:
+    async def aclear(self, *, stale: bool = False) -> bool:
         """As `clear`, for async code."""
-        await self._apurge(self._clear)
+        return await self._apurge(partial(self._clear, stale))
 
-    def _clear(self, engine: Engine) -> Callable[[], Any]:
+    def _clear(self, soft: bool, engine: Engine) -> Cleaning:
         site = self._for_verb()
         if site is not None:
             site.sharing.forget()
-        return engine.purge_all()
+        return engine.purge_all(soft)
 
-    def _purge(self, purge: Callable[[Engine], Callable[[], Any]], twin: str) -> None:
+    def _purge(self, purge: Callable[[Engine], Cleaning], twin: str) -> bool:
         site = self._for_verb()
-        if site is not None:
-            site.purge(purge, f"await manager.{twin}")
+        return True if site is None else site.purge(purge, f"await manager.{twin}")
 
-    async def _apurge(self, purge: Callable[[Engine], Callable[[], Any]]) -> None:
+    async def _apurge(self, purge: Callable[[Engine], Cleaning]) -> bool:
         site = self._for_verb()
-        if site is not None:
-            await site.apurge(purge)
+        return True if site is None else await site.apurge(purge)
 
     def peek(self, path: str) -> Entry | None:
         """What is stored for a plain request for ``path``, whatever its age; loads nothing."""

@@ -16,7 +16,7 @@ ROOT = Path(aswr.__file__).parent
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext
-    inputs  freshness  conditions  coding
+    inputs  freshness  conditions  coding  values
     nobody  checks  failures  sharing
     options
     emission  replies
@@ -60,6 +60,7 @@ PURE = {
     "freshness",
     "conditions",
     "coding",
+    "values",
     "checks",
     "failures",
     "sharing",

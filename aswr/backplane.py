@@ -1,0 +1,230 @@
+"""What the processes of a fleet tell each other: purges, news, and signs of life.
+
+Owns the place in the fleet's log of purges, its epoch, the offset to the server's clock, purges
+that could not be told, and the two tasks that keep them right. Loop only; knows keys and purges, no
+entries.
+
+Purges are *pulled*: every ``interval`` each process asks for what was purged since its place in the
+log, so that a message that is lost loses no purge; being told, by pub/sub, is only faster. Purges
+merge by their numbers, so any process may tell any of them again, at any time: they do so when a
+new epoch begins, in which the store does not know them.
+
+What was *stored* elsewhere is told by pub/sub alone. Where messages may have been lost, what is in
+memory is distrusted: it is served as stale until it is compared with the store, when it is used.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import random
+import socket
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .breaker import Breaker
+from .link import Link, Refused, Unreachable
+from .packed import names_in, purge_of, unpack
+from .runtime import Runtime
+from .scripts import PURGE, SYNC, Script
+from .stamps import MICRO, MOST, Purge, Stamps
+from .tier import Ending, Listener
+
+log = logging.getLogger("aswr.fleet")
+
+HEARTBEAT = 0.8  # seconds between signs of life of the subscription; two of them missing is a gap
+GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
+SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
+MOST_UNTOLD = 10_000
+_DIGITS = 20  # of the number that ends every message
+
+
+class Backplane:
+    """One process's part in the talk of a fleet. ``prefix`` is that of its keys."""
+
+    def __init__(
+        self,
+        link: Link,
+        breaker: Breaker,
+        stamps: Stamps,
+        clock: Callable[[], float],
+        prefix: str,
+        interval: float,
+        listener: Listener,
+    ) -> None:
+        self._link = link
+        self._breaker = breaker
+        self._stamps = stamps
+        self._clock = clock
+        self._interval = interval
+        self._listener = listener
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.channel = f"{prefix}news"
+        self._control = (f"{prefix}numbers", f"{prefix}log")
+        self._workers = f"{prefix}workers"
+        self.epoch = 0
+        self.messages = 0  # heard, for the counters
+        self._told = 0  # the last number that the store has told
+        self._place = 0
+        self._untold: list[tuple[Purge, int]] = []
+        self._hearing = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(
+        self, runtime: Runtime, also: Callable[[], Any], recovered: Callable[[], Any]
+    ) -> None:
+        """Start beating and listening. ``also()`` is awaited at every beat."""
+        for work, name in (self._beat(also, recovered), "beat"), (self._listen(), "news"):
+            task = runtime.task(work, f"aswr {name}", contextvars.Context())
+            self._tasks.add(task)
+
+    async def ready(self, limit: float) -> None:
+        """Wait until this process is up to date and hears what is told, if that is soon."""
+        with contextlib.suppress(Unreachable, Refused, TimeoutError):
+            await self.sync()
+            async with asyncio.timeout(limit):
+                await self._hearing.wait()
+
+    async def close(self) -> None:
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    # Numbers and purges.
+
+    async def count(self, script: Script, *args: Any, probe: bool = False) -> tuple[int, int, Any]:
+        """Run a script that counts, and note what it says of numbers and time.
+
+        Returns the last number, the epoch, and what is the script's own in the reply. Raises
+        `Unreachable` or `Refused`.
+        """
+        keys = (*self._control, self._workers) if script is SYNC else self._control
+        began, known = self._clock(), (self._stamps.last, self._told)
+        number, now, epoch, *rest = await self._link.run(script, keys, *known, *args, probe=probe)
+        self._stamps.offset = int(now) - int((began + self._clock()) / 2 * MICRO)
+        self._told = max(self._told, int(number))
+        self._stamps.observe(self._told)
+        return int(number), int(epoch), rest
+
+    async def sync(self, probe: bool = False) -> None:
+        """Take in what was purged elsewhere. Raises `Unreachable` or `Refused`."""
+        args = (self.worker, GONE_AFTER * MICRO)
+        _, epoch, (place, *names) = await self.count(SYNC, self._place, *args, probe=probe)
+        if epoch != self.epoch:
+            known = self._stamps.all() if self.epoch else []
+            if self.epoch:
+                log.info("the shared store begins anew, and is told what was purged")
+                _, epoch, (place, *names) = await self.count(SYNC, 0, *args, probe=probe)
+            self.epoch = epoch
+            await asyncio.gather(*(self._tell(purge, number, probe) for purge, number in known))
+        self._place = int(place)
+        for name, number in zip(names[::2], names[1::2], strict=True):
+            self._take(bytes(name), int(number))
+        while self._untold:
+            purge, number = self._untold[0]
+            await self._tell(purge, number + int(SKEW * MICRO), probe)
+            self._untold.pop(0)
+
+    def _take(self, name: bytes, number: int) -> None:
+        try:
+            purge = purge_of(name)
+        except ValueError:
+            return
+        if self._stamps.learn(purge, number):
+            self._listener.purged_elsewhere(purge, number)
+
+    async def purge(self, purge: Purge, number: int) -> bool:
+        """Tell the fleet; where that fails, later. Whether the store has it."""
+        try:
+            await self._tell(purge, 0)
+        except (Unreachable, Refused):
+            self._untold.append((purge, number))
+            del self._untold[:-MOST_UNTOLD]
+            return False
+        return True
+
+    async def _tell(self, purge: Purge, number: int, probe: bool = False) -> None:
+        names = names_in(purge)
+        if names:
+            message = self.message("purged", names)
+            args = (number, self.channel, message, MOST, *names)
+            _, _, (made,) = await self.count(PURGE, *args, probe=probe)
+            self._stamps.purge(purge, int(made))
+
+    # News.
+
+    def message(self, kind: str, *parts: Any, number: int | None = None) -> bytes:
+        """A message to the others; without a number, a script adds it."""
+        end = b"" if number is None else f"{number:0{_DIGITS}d}".encode()
+        return msgspec.msgpack.encode([self.worker, kind, *parts]) + end
+
+    def tell(self, runtime: Runtime, kind: str, *parts: Any) -> None:
+        """Tell the others something that may be lost."""
+
+        async def publish() -> None:
+            with contextlib.suppress(Unreachable, Refused):
+                await self._link.publish(self.channel, self.message(kind, *parts, number=0))
+
+        if self._breaker.closed:
+            runtime.task(publish(), "aswr news", contextvars.Context())
+
+    def _heard(self, message: bytes) -> None:
+        try:
+            sender, kind, *parts = msgspec.msgpack.decode(message[:-_DIGITS])
+            if sender == self.worker:
+                return
+            self.messages += 1
+            number = int(message[-_DIGITS:])
+            if kind == "stored":
+                self._listener.stored_elsewhere(unpack(parts[0]), number)
+            elif kind == "ended":
+                ending, seconds = Ending(parts[1]), float(parts[2])
+                self._listener.ended_elsewhere(unpack(parts[0]), ending, seconds)
+            elif kind == "read":
+                names = tuple(map(str, parts[1]))
+                self._listener.read_elsewhere(unpack(parts[0]), names, str(parts[2]))
+            elif kind == "purged":
+                for name in parts[0]:
+                    self._take(name, number)
+        except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
+            log.debug("a message that is none of ours on %s", self.channel)
+
+    # The two tasks.
+
+    async def _beat(self, also: Callable[[], Any], recovered: Callable[[], Any]) -> None:
+        while True:
+            broken = not self._breaker.closed
+            pause = self._breaker.pause() if broken else self._interval
+            await asyncio.sleep(pause * random.uniform(0.8, 1.0))
+            try:
+                await self.sync(probe=broken)
+                if broken:
+                    self._stamps.distrust()
+                    self._stamps.close_down(False)
+                    self._breaker.mend()
+                    recovered()
+                await also()
+            except Unreachable:
+                pass
+            except Exception as error:  # it must beat on: a clock, say, or a key of another type
+                self._breaker.trip(error)
+
+    async def _listen(self) -> None:
+        while True:
+            if self._breaker.closed:
+                with contextlib.suppress(Exception):
+                    async for message in self._link.listen(self.channel, HEARTBEAT, self._begun):
+                        self._heard(message)
+                self._hearing.clear()
+            await asyncio.sleep(random.uniform(0.1, 0.3))
+
+    def _begun(self) -> None:
+        if not self._hearing.is_set():
+            self._stamps.distrust()  # of what was stored before, nobody has told us
+        self._hearing.set()

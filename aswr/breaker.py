@@ -1,0 +1,46 @@
+"""The breaker between aswr and its shared store: closed, open, or trying again.
+
+Loop only. Knows the store's name and the log; must not know how the store is asked. While it is
+open, asking costs nothing: who asks is told at once that nobody answers.
+"""
+
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger("aswr.store")
+
+TRY_FIRST = 0.25  # seconds after which an open breaker is tried again
+TRY_MOST = 2.0
+
+
+class Breaker:
+    """Is the store to be asked? ``on_open`` is called, once a time, when it no longer is."""
+
+    def __init__(self, name: str, on_open: Callable[[], None]) -> None:
+        self._name = name
+        self._on_open = on_open
+        self.closed = True
+        self.errors = 0
+        self.opened = 0  # how often
+        self._tries = 0
+
+    def trip(self, error: object) -> None:
+        """The store does not answer, or not as it should: ask it no more for now."""
+        self.errors += 1
+        if self.closed:
+            self.closed = False
+            self.opened += 1
+            self._tries = 0
+            log.warning("%s fails (%s); memory and loads carry on", self._name, error)
+            self._on_open()
+
+    def pause(self) -> float:
+        """Seconds until it is tried the next time."""
+        self._tries += 1
+        return min(TRY_MOST, TRY_FIRST * 1.5 ** (self._tries - 1))
+
+    def mend(self) -> None:
+        """The store answers, and what was missed is known."""
+        if not self.closed:
+            self.closed = True
+            log.warning("%s answers again", self._name)

@@ -1,0 +1,312 @@
+"""Flights in step with those of other processes, where a store is shared.
+
+Runs on the loop, unless a method says otherwise, over what `Board` owns. Before a load its flight
+claims the key: what lies in the store may make the load needless, and if another process loads,
+the flight follows that one's. Afterwards the others are told. Owns which keys are being renewed,
+because another process has stored something newer. Must not know Flask, nor which store it is.
+"""
+
+import asyncio
+import contextvars
+import logging
+import uuid
+from collections.abc import Hashable
+from typing import Any
+
+from .board import Board
+from .codec import Entry
+from .flight import Fate, Flight, How, Load, Loaded, Result, Word
+from .keys import CallKey
+from .policy import Verdict, decide
+from .stamps import MICRO, Purge
+from .tier import Claim, Ending, Lease, Say, Tier
+from .tiers import Shared
+
+log = logging.getLogger("aswr.engine")
+
+
+class Concert(Board):
+    """The flights of one app."""
+
+    def __init__(self, *args: Any, shared: Shared | None = None, **options: Any) -> None:
+        self.shared = shared
+        super().__init__(*args, **options)
+
+    def forget(self) -> None:
+        super().forget()
+        self._renewing: set[Hashable] = set()
+        if self.shared is not None:
+            self.shared.forget()
+
+    @property
+    def tier(self) -> Tier | None:
+        """The shared store; on the loop."""
+        return None if self.shared is None else self.shared.tier(self._runtime, self)
+
+    @property
+    def shares(self) -> bool:
+        """Is there a store that others share? Any thread."""
+        return bool(self.shared)
+
+    def tick(self, load: Load, interval: float) -> bool:
+        """A periodic refresh is due, ``interval`` seconds after the last; see `Board._want`.
+
+        In a fleet the first process to come loads. What was loaded within half an interval counts
+        as loaded for this tick, so clocks may differ by almost as much.
+        """
+        newer_than, tier = 0, self.tier
+        if tier is not None and tier.fleet:
+            newer_than = self.store.stamps.tick() - int(interval * MICRO / 2)
+        return self._want(load.due_since(newer_than), periodic=True)
+
+    # Before a load.
+
+    async def _consult(self, flight: Flight) -> bool:
+        tier = self.tier
+        if tier is None or not flight.load.shared:
+            return False
+        if flight.load.name in tier.uncarried:
+            return await self._alone(flight, tier)
+        token, joined = uuid.uuid4().hex, None
+        while True:
+            flight.follows = asyncio.get_running_loop().create_future()
+            key, held = flight.key, self.store.original(flight.key)
+            if flight.expired or self._is_done(flight, held):
+                return self._needless(flight)
+            floor = self._floor(flight, held) if joined is None else joined
+            seen = 0 if held is None else held.born
+            claim = await tier.claim(key, flight.load.base, seen, floor, token)
+            if claim.names and self._moves(flight, claim.names):
+                await self._give_back(claim.lease)
+                joined = None
+                continue
+            if self._ends_with(flight, claim, held):
+                await self._give_back(claim.lease)
+                return True
+            if claim.say is Say.LEAD:
+                if held is not None and self._stands(key, held) and claim.number <= held.born:
+                    return await self._restore(flight, tier, held, claim.lease)
+                return await self._lead(flight, tier, claim.lease)
+            if claim.say is not Say.BUSY:
+                return await self._alone(flight, tier)
+            joined = claim.number  # who loads there brings something newer than what lies there
+            word = await self._follow(flight, tier)
+            if word is not None and word.ending in (Ending.UNSTORED, Ending.FAILED):
+                if flight.attended:
+                    return await self._alone(flight, tier)
+                if word.ending is Ending.FAILED:
+                    self.failures.count(flight.key, flight.load.times.retry_most)
+                return self._needless(flight)
+
+    def _floor(self, flight: Flight, held: Entry | None) -> int:
+        """What lies in the store must have a greater number to make the load needless."""
+        least = 0
+        if held is not None:
+            least = held.born - self._stands(flight.key, held)
+        if any(waiter.force for waiter in flight.waiters):
+            least = max(least, flight.born)
+        return max(least, flight.load.newer_than)
+
+    def _stands(self, key: Hashable, held: Entry) -> bool:
+        """Is it only in doubt: fresh, and not known to be purged?"""
+        stamps = self.store.stamps
+        purged = max(stamps.latest(key, held.tags), stamps.soft.latest(key, held.tags))
+        fresh = decide(held, self.clock()).verdict is Verdict.FRESH
+        return fresh and purged <= held.born and self.store.suspects(key, held.born)
+
+    def _is_done(self, flight: Flight, held: Entry | None) -> bool:
+        """Was the refresh that is due here done elsewhere, and is already in memory?"""
+        since = flight.load.newer_than
+        if not since or held is None or held.born <= since or flight.attended:
+            return False
+        return decide(self.store.glance(flight.key), self.clock()).verdict is Verdict.FRESH
+
+    def _moves(self, flight: Flight, names: tuple[str, ...]) -> bool:
+        """Learn what the URL is known to read elsewhere; does the flight's key change by that?"""
+        key = flight.key
+        self._learn(flight, names)
+        return flight.key != key
+
+    def _ends_with(self, flight: Flight, claim: Claim, held: Entry | None) -> bool:
+        """Take in what lies in the store, and give it to who waits; was that all he needs?"""
+        key, enough = flight.key, claim.say is Say.FRESH
+        if claim.entry is not None:
+            self.store.publish(key, claim.entry)
+            self.store.confirm(key)
+        elif enough and held is not None and claim.number == held.born and not claim.names:
+            self.store.confirm(key)  # the same lies there
+        else:
+            return False
+        current = self.store.glance(key) or claim.entry
+        decision = decide(current, self.clock())
+        if current is not None and decision.verdict is Verdict.PASS:
+            self._end(flight)
+            detail = current.passing
+            self._hand_out(flight, lambda first: Result(How.PASS, detail=detail))
+            return True
+        forced = any(waiter.force for waiter in flight.waiters)
+        if not decision.serve or (forced and not enough):
+            return False
+        if enough:
+            self._end(flight)
+        self._hand_out(flight, lambda first: Result(How.HIT, current))
+        return enough
+
+    async def _lead(self, flight: Flight, tier: Tier, lease: Lease | None) -> bool:
+        flight.lease = lease
+        return await self._alone(flight, tier)
+
+    async def _alone(self, flight: Flight, tier: Tier) -> bool:
+        """The load begins now, by number and by time."""
+        flight.follows = None
+        flight.born = max(flight.born, await tier.number())
+        flight.began = self.clock()
+        if flight.timer is not None:
+            flight.timer.cancel()
+            self._arm(flight)
+        return False
+
+    async def _restore(self, flight: Flight, tier: Tier, held: Entry, lease: Lease | None) -> bool:
+        """What is in memory was only in doubt, and the store has nothing newer: it stands."""
+        self.store.confirm(flight.key)
+        self._end(flight)
+        current = self.store.peek(flight.key) or held
+        self._hand_out(flight, lambda first: Result(How.HIT, current))
+        await tier.save(flight.key, flight.load.base, held, lease)
+        return True
+
+    async def _follow(self, flight: Flight, tier: Tier) -> Word | None:
+        """Wait for word of another process's load; None: none came in a while."""
+        assert flight.follows is not None
+        if (task := flight.task) in self._background:  # it costs nothing while it waits
+            self._background.discard(task)
+            self._begin_queued()
+        await asyncio.wait({flight.follows}, timeout=tier.poll)
+        return flight.follows.result() if flight.follows.done() else None
+
+    def _needless(self, flight: Flight) -> bool:
+        """There is nothing to load, and nobody waits; who does looks again."""
+        self._end(flight)
+        for waiter in flight.dismiss():
+            self._join(waiter)
+        return True
+
+    async def _give_back(self, lease: Lease | None) -> None:
+        if lease is not None and (tier := self.tier) is not None:
+            await tier.release(lease, Ending.GONE)
+
+    # After it.
+
+    async def _conclude(self, flight: Flight, loaded: Loaded, entry: Entry | None) -> None:
+        tier, lease = self.tier, flight.lease
+        flight.lease = None
+        if tier is None or not flight.load.shared:
+            return
+        if entry is None:
+            note = self.store.original(flight.key)
+            if note is not None and note.passing and note.born == flight.born:
+                entry = note
+        if entry is not None:
+            await tier.save(flight.key, flight.load.base, entry, lease)
+            return
+        if loaded.fate is Fate.DROP:
+            await tier.remove(flight.key, flight.born)
+        if lease is not None:
+            seconds = max(0.0, (self.failures.retry_at(flight.key) or 0.0) - self.clock())
+            await tier.release(lease, self._ending(loaded), seconds)
+
+    def _ending(self, loaded: Loaded) -> Ending:
+        if self.closed or loaded.fate is Fate.STORE:
+            return Ending.GONE
+        if loaded.failed or loaded.fate in (Fate.FAILED, Fate.KEEP):
+            return Ending.FAILED
+        return Ending.UNSTORED
+
+    def _let_pass(self, flight: Flight, names: tuple[str, ...], passing: str) -> None:
+        super()._let_pass(flight, names, passing)
+        if flight.lease is not None and (tier := self.tier) is not None:
+            tier.tell_read(flight.load.base, names, passing)
+
+    # What is told of other processes.
+
+    def stored_elsewhere(self, key: Hashable, number: int) -> None:
+        """Another process has stored an entry: who follows takes it, memory makes way for it."""
+        flight = self.flights.get(key)
+        if flight is not None and flight.follows is not None:
+            flight.tell(Word())
+            return
+        held = self.store.original(key)
+        if held is None or held.born >= number or key in self._renewing:
+            return
+        if not self.store.used(key):
+            self.store.discard(key)
+            return
+        self._renewing.add(key)
+        task = self.runtime.task(self._renew(key), "aswr renewal", contextvars.Context())
+        task.add_done_callback(lambda done: self._renewing.discard(key))
+
+    async def _renew(self, key: Hashable) -> None:
+        if (tier := self.tier) is None:
+            return
+        held, entry = self.store.original(key), await tier.read(key)
+        if entry is None:
+            if tier.reachable and held is not None and self.store.original(key) is held:
+                self.store.discard(key)
+        elif entry.names:
+            self.urls.learn(key, self.urls.known(key, entry.names), entry.born)
+        else:
+            self.store.publish(key, entry)
+            self.store.confirm(key)
+
+    def ended_elsewhere(self, key: Hashable, ending: Ending, seconds: float) -> None:
+        """Another process's load has ended, and nothing was stored at this key."""
+        flight = self.flights.get(key)
+        if flight is not None:
+            flight.tell(Word(ending, seconds))
+
+    def purged_elsewhere(self, purge: Purge, number: int) -> None:
+        """Another process has purged; it counts here already."""
+        if not purge.soft:
+            self.sweep(purge, number)
+
+    def read_elsewhere(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
+        """A render in another process has read something: who cannot share it waits no more."""
+        for flight in list(self.flights.values()):
+            if flight.load.base == base and flight.follows is not None:
+                self._let_pass(flight, names, passing)
+
+    def held(self, key: Hashable) -> Entry | None:
+        """What is in memory and not purged, in doubt or not."""
+        entry = self.store.original(key)
+        if entry is None or self.store.stamps.latest(key, entry.tags) > entry.born:
+            return None
+        return entry
+
+    def sweep(self, purge: Purge, number: int) -> list[Hashable]:
+        """Free the memory of what a purge killed; the keys that were known of it."""
+        if purge.everything:
+            self.store.sweep_all(number)
+            self.failures.clear()
+        keys = [key for name in purge.keys for key in self._named(name)]
+        for key in keys:
+            self.store.sweep(key, number)
+            self.failures.forget(key)
+        return keys
+
+    def _named(self, name: Hashable) -> list[Hashable]:
+        if isinstance(name, str):
+            return self.store.variants(name)
+        if isinstance(name, CallKey):
+            return [name]
+        path, query = _url(name)
+        return self.store.variants(path, query)
+
+    async def drain(self, timeout: float) -> None:
+        await super().drain(timeout)
+        if self.shared is not None:
+            await self.shared.close()
+
+
+def _url(name: Any) -> tuple[str, str]:
+    path, query = name
+    return path, query

@@ -1,0 +1,392 @@
+"""Redis behind the memory of many processes: one load per key and fleet, and one past for all.
+
+Owns the leases that this process holds, and what it could not save. Loop only. The protocol, whose
+steps are the scripts in `scripts`:
+
+    claim    what lies at the key, or the lease to load it: one round trip. Who finds it leased
+             waits to be told, and asks again now and then in case nobody is left to tell him.
+    number   drawn from the fleet's counter when a lease is had, before the load begins
+    save     unless what lies there has a greater number; the lease goes back; the others are told
+    purge    a greater number than that of every load begun before it, told to all
+
+A leader that is paused past his lease, and finds another's newer entry there, changes nothing. One
+whose number is below a purge's stores what every reader holds for dead. So leases only save work,
+and numbers alone decide what is right.
+
+Times of entries are in the server's clock: each process knows how far it is from its own.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import replace as changed
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from msgspec.structs import replace
+
+from . import backend, codec
+from .backplane import Backplane
+from .breaker import Breaker
+from .codec import Entry
+from .envelope import Envelopes, Unreadable
+from .keys import digest
+from .link import Link, Refused, Unreachable
+from .packed import pack
+from .scripts import CLAIM, DROP, NUMBER, RELEASE, RENEW, STORE
+from .stamps import MICRO, NEVER, Purge, Stamps
+from .tier import ALONE, Claim, Ending, Lease, Say, Tier
+from .values import Carrier
+
+log = logging.getLogger("aswr.fleet")
+
+MOST_UNSAVED = 10_000
+HELD = 0.8  # of the lease time: the rest is for the others to notice that it ended
+LONGEST = 2**45  # milliseconds that Redis is asked to keep anything
+AHEAD = 3600 * MICRO  # what was born later than that after now was born nowhere
+TRIES = 4  # looks at a key where what lies there turns out to be dead, each time
+
+
+class Fleet(Tier):
+    """An app's entries in Redis.
+
+    ``source`` as `backend.check` takes it. ``lease``, ``timeout`` and ``propagation`` in seconds.
+    ``refuse``: while Redis is out of reach, nothing is served that might have been purged.
+    """
+
+    fleet = True
+
+    def __init__(
+        self,
+        stamps: Stamps,
+        clock: Callable[[], float],
+        source: Any,
+        *,
+        namespace: str,
+        version: str,
+        envelopes: Envelopes,
+        carriers: dict[str, Carrier],
+        lease: float,
+        timeout: float,
+        propagation: float,
+        refuse: bool,
+    ) -> None:
+        super().__init__(stamps, clock, carriers)
+        self._source = source
+        self._space = f"{_quoted(namespace)}:{_quoted(version)}"
+        self._envelopes = envelopes
+        self._lease_ms = int(lease * HELD * 1000)
+        self._timeout = timeout
+        self._interval = max(0.02, 0.4 * propagation)
+        self._refuse = refuse
+        self.poll = lease * (1 - HELD) / 2  # seconds after which who waits asks again
+        self.breaker = Breaker(f"the shared store at {backend.shown(self._source)}", self._opened)
+        self._link: Link | None = None
+        self._back: Backplane | None = None
+        self._opening: asyncio.Future[None] | None = None  # done, once it is open
+        self._retry_at = 0.0
+        self._held: dict[str, tuple[Lease, float]] = {}  # by token, with when it was last renewed
+        self._unsaved: dict[Hashable, None] = {}
+        self.unreadable = 0
+
+    @property
+    def reachable(self) -> bool:
+        return self.breaker.closed and self._link is not None
+
+    def _opened(self) -> None:
+        if self._refuse:
+            self.stamps.close_down(True)
+
+    # Opening.
+
+    async def _open(self) -> None:
+        """Connect, catch up with the fleet, and listen; waits for that once, and not long."""
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._retry_at:
+            return
+        opening = self._opening = loop.create_future()
+        try:
+            await self._connect()
+        except Exception as error:  # a factory's
+            self.breaker.trip(error)
+            self._retry_at = loop.time() + self.breaker.pause()
+            self._opening = None
+        finally:
+            opening.set_result(None)
+
+    async def _connect(self) -> None:
+        runtime = self.runtime()
+        cache = backend.open_cache(self._source, self._timeout)
+        client = backend.client_of(cache)
+        if client is None:
+            raise TypeError(f"a {type(cache).__qualname__} has no redis-py client")
+        own = str(cache.build_key("")) if cache.namespace else ""
+        self._prefix = f"{own}aswr:{self._space}:"
+        self.breaker.mend()
+        self._link = Link(client, self._timeout, self.breaker, runtime.task)
+        control = f"{own}aswr:{{{self._space}}}:"
+        self._back = Backplane(
+            self._link, self.breaker, self.stamps, self.clock, control, self._interval,
+            self.listener,
+        )  # fmt: skip
+        self._back.begin(runtime, self._keep_leases, self._recovered)
+        await self._back.ready(self._timeout)
+
+    async def _ready(self) -> tuple[Link, Backplane]:
+        await self._open()
+        if self._link is None or self._back is None or not self.breaker.closed:
+            raise Unreachable
+        return self._link, self._back
+
+    async def close(self) -> None:
+        link, back = self._link, self._back
+        for lease, _ in list(self._held.values()):
+            await self.release(lease, Ending.GONE)
+        if back is not None:
+            await back.close()
+        if link is not None:
+            await link.close()
+
+    # Names and bytes.
+
+    def _name(self, key: Hashable) -> str:
+        return f"{self._prefix}{{{digest(key)}}}"
+
+    def _names(self, key: Hashable) -> tuple[str, str]:
+        name = self._name(key)
+        return name, f"{name}:lease"
+
+    async def _sealed(self, key: Hashable, entry: Entry, plain: bytes | None, epoch: int) -> bytes:
+        offset = self.stamps.offset
+        payload = codec.encode(entry, plain, epoch, offset / MICRO)
+        ends = entry.error_until if entry.names or entry.passing else entry.fresh_until
+        call = partial(
+            self._envelopes.seal, self._name(key).encode(), entry.born,
+            int(ends * MICRO) + offset, payload,
+        )  # fmt: skip
+        data: bytes = await self._off_loop(call, len(payload))
+        return data
+
+    async def _opened_entry(self, key: Hashable, data: Any) -> tuple[Entry, int]:
+        """Entry and epoch in what was found at a key; raises `ValueError` for foreign bytes."""
+
+        def work() -> tuple[Entry, int]:
+            number, payload = self._envelopes.open(self._name(key).encode(), data)
+            offset = self.stamps.offset / MICRO
+            return codec.decode(payload, number, offset, self.unpacker(key))
+
+        found: tuple[Entry, int] = await self._off_loop(work, len(data))
+        return found
+
+    async def _off_loop(self, call: Callable[[], Any], size: int) -> Any:
+        if not self._envelopes.is_large(size):
+            return call()
+        return await self.runtime().work(call)
+
+    async def _found(self, link: Link, back: Backplane, key: Hashable, data: Any) -> Entry | None:
+        """The living entry in what was found at a key."""
+        try:
+            entry, epoch = await self._opened_entry(key, data)
+        except (Unreadable, ValueError) as error:
+            self.unreadable += 1
+            log.debug("what lies at %r is no entry (%s)", key, error)
+            await link.run(DROP, (self._name(key),), NEVER)
+            return None
+        if entry.born > int(self.clock() * MICRO) + self.stamps.offset + AHEAD:
+            return None
+        self.stamps.observe(entry.born)
+        dead = epoch != back.epoch or self.stamps.latest(key, entry.tags) > entry.born
+        return None if dead else entry
+
+    # Loads.
+
+    async def claim(
+        self, key: Hashable, base: Hashable, seen: int, floor: int, token: str
+    ) -> Claim:
+        try:
+            link, back = await self._ready()
+            if key == base:
+                return await self._claim(link, back, key, seen, floor, token)
+            claim, note = await asyncio.gather(
+                self._claim(link, back, key, seen, floor, token), self.read(base)
+            )
+            return _with_names(claim, note)
+        except (Unreachable, Refused):
+            return ALONE
+
+    async def _claim(
+        self, link: Link, back: Backplane, key: Hashable, seen: int, floor: int, token: str
+    ) -> Claim:
+        for _ in range(TRIES):
+            words = (floor, seen, token, self._lease_ms)
+            said, number, data = await link.run(CLAIM, self._names(key), *words)
+            say, there = Say(said.decode()), int(number)
+            lease = None
+            if say is Say.LEAD:
+                lease = Lease(key, token)
+                self._held[token] = lease, asyncio.get_running_loop().time()
+            entry = None if data is None else await self._found(link, back, key, data)
+            if entry is not None and entry.names:
+                return Claim(say, there, None, entry.names, lease)
+            softened = self.stamps.soft.latest(key, () if entry is None else entry.tags) > there
+            unwanted = say is Say.FRESH and there > seen and (entry is None or softened)
+            if not unwanted:
+                return Claim(say, there, entry, (), lease)
+            floor = max(floor, min(there, NEVER - 1))
+        return ALONE
+
+    async def number(self) -> int:
+        try:
+            _, back = await self._ready()
+            number, _, _ = await back.count(NUMBER)
+        except (Unreachable, Refused):
+            return self.stamps.tick()
+        return number
+
+    async def read(self, key: Hashable) -> Entry | None:
+        try:
+            link, back = await self._ready()
+            data = await link.get(self._name(key))
+            return None if data is None else await self._found(link, back, key, data)
+        except (Unreachable, Refused):
+            return None
+
+    async def save(self, key: Hashable, base: Hashable, entry: Entry, lease: Lease | None) -> None:
+        if key != base:
+            await self._save_note(base, entry)
+        own = lease if lease is not None and lease.key == key else None
+        try:
+            stored = await self._store(key, entry, own.token if own else "", told=True)
+        except codec.Uncarriable:
+            stored = False
+        if own is not None and stored:
+            self._held.pop(own.token, None)
+        elif lease is not None:
+            await self.release(lease, Ending.GONE if own is None else Ending.UNSTORED)
+
+    async def _store(self, key: Hashable, entry: Entry, token: str, told: bool) -> bool:
+        """Was it given to Redis, or will be once that answers? Raises `Uncarriable`."""
+        milliseconds = min(LONGEST, int((entry.error_until - self.clock()) * 1000))
+        if milliseconds < 1:
+            return False
+        plain = await self.packed(key, entry)
+        try:
+            link, back = await self._ready()
+            data = await self._sealed(key, entry, plain, back.epoch)
+            message = back.message("stored", pack(key), number=entry.born) if told else b""
+            await link.run(
+                STORE, self._names(key), token, entry.born, data, milliseconds, back.channel,
+                message, bulk=True,
+            )  # fmt: skip
+        except Unreachable:
+            self._unsaved.pop(key, None)
+            self._unsaved[key] = None
+            while len(self._unsaved) > MOST_UNSAVED:
+                del self._unsaved[next(iter(self._unsaved))]
+        except Refused as error:
+            log.debug("%r could not be stored (%s)", key, error)
+            return False
+        return True
+
+    async def _save_note(self, base: Hashable, entry: Entry) -> None:
+        """What a URL is known to read, for as long as one of its variants, and then as long again.
+
+        Together with what the store knows already: other processes learn, too.
+        """
+        note = self.listener.held(base)
+        if note is None or not note.names:
+            return
+        there = await self.read(base)
+        known = () if there is None else there.names
+        names = tuple(sorted({*note.names, *known}))
+        if there is not None and names == known and entry.error_until <= there.error_until:
+            return
+        now = self.clock()
+        born = max(note.born, 0 if there is None else there.born)
+        until = max(now, 2 * entry.error_until - now)
+        note = replace(
+            note, names=names, born=born, stored=now, fresh_until=now, stale_until=now,
+            error_until=until,
+        )  # fmt: skip
+        await self._store(base, note, "", told=names != known)
+
+    async def remove(self, key: Hashable, number: int) -> None:
+        with contextlib.suppress(Unreachable, Refused):
+            link, _ = await self._ready()
+            await link.run(DROP, (self._name(key),), number)
+
+    async def release(self, lease: Lease, ending: Ending, seconds: float = 0.0) -> None:
+        self._held.pop(lease.token, None)
+        with contextlib.suppress(Unreachable, Refused):
+            link, back = await self._ready()
+            message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
+            names = self._names(lease.key)[1:]
+            await link.run(RELEASE, names, lease.token, back.channel, message)
+
+    def tell_read(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
+        if self._back is not None:
+            self._back.tell(self.runtime(), "read", pack(base), names, passing)
+
+    async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
+        await self._open()
+        return self._back is not None and await self._back.purge(purge, number)
+
+    # The beat.
+
+    async def _keep_leases(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due = [
+            lease for lease, renewed in self._held.values() if now - renewed > self._lease_ms / 4000
+        ]
+        link = self._link
+        if not due or link is None:
+            return
+        for lease in due:
+            self._held[lease.token] = lease, now
+        calls = (
+            link.run(RENEW, self._names(lease.key)[1:], lease.token, self._lease_ms)
+            for lease in due
+        )
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+        for lease, kept in zip(due, replies, strict=True):
+            if kept == 0:
+                log.info("the lease of %r was lost; what it loads counts by its number", lease.key)
+                self._held.pop(lease.token, None)
+
+    def _recovered(self) -> None:
+        self.runtime().task(self._catch_up(), "aswr catch up", contextvars.Context())
+
+    async def _catch_up(self) -> None:
+        """Store what was loaded while the store was out of reach, unless it has something newer."""
+        while self._unsaved and self.breaker.closed:
+            key = next(iter(self._unsaved))
+            del self._unsaved[key]
+            entry = self.listener.held(key)
+            if entry is not None:
+                with contextlib.suppress(codec.Uncarriable):
+                    await self._store(key, entry, "", told=True)
+
+    def stats(self) -> dict[str, int]:
+        return {
+            "store_errors": self.breaker.errors + self.unreadable,
+            "store_commands": 0 if self._link is None else self._link.commands,
+            "store_reachable": int(self.breaker.closed),
+            "messages": 0 if self._back is None else self._back.messages,
+            "leases": len(self._held),
+            "unsaved": len(self._unsaved),
+        }
+
+
+def _with_names(claim: Claim, note: Entry | None) -> Claim:
+    return claim if note is None or not note.names else changed(claim, names=note.names)
+
+
+def _quoted(text: str) -> str:
+    """No colon and no brace is left: no namespace begins another, and none moves a hash tag."""
+    return quote(text, safe="")

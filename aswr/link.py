@@ -1,0 +1,241 @@
+"""Redis, spoken to by redis-py: scripts in pipelines, each with a deadline, and news by pub/sub.
+
+Owns the commands that wait to be sent, the batches under way, and the subscription. Loop only. With
+`backend`, the only module that speaks to Redis; must not know entries or keys.
+
+Commands that are asked for in one turn of the loop go out together, in one pipeline. Short ones and
+those that carry bodies have lanes of their own, so that no look waits for an upload. A batch that
+is late, or broken off, opens the breaker, and everything that waits is told so at once: an outage
+is waited for once per process. What a single key answers (it holds another type, say) is an error
+of that key alone.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from .breaker import Breaker
+from .scripts import Script
+
+MOST_COMMANDS = 128  # of a batch
+MOST_BYTES = 2**20  # of a batch, unless one command has more
+BULK_LIMIT = 4.0  # times as long as a look may an upload take: nobody waits for it
+# What a server says of itself, not of a key: as redis-py's errors or within those of a script.
+_OF_THE_SERVER = (
+    "OOM ", "READONLY", "LOADING", "NOAUTH", "WRONGPASS", "NOPERM", "MISCONF", "MASTERDOWN",
+    "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "unknown command", "max number of clients",
+)  # fmt: skip
+
+
+class Unreachable(Exception):
+    """The store is not asked, or did not answer."""
+
+
+class Refused(Exception):
+    """The store answers that this cannot be done with this key."""
+
+
+@dataclass(slots=True)
+class _Command:
+    words: tuple[Any, ...]
+    script: Script | None
+    reply: "asyncio.Future[Any]"
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Commands that go out together, at most so many batches at a time, each in so many seconds."""
+
+    most: int
+    limit: float
+    waiting: deque[_Command] = field(default_factory=deque)
+    batches: set["asyncio.Task[None]"] = field(default_factory=set)
+    flushing: bool = False
+
+
+class Link:
+    """The way to one server, or one cluster; ``task`` makes a tracked task of the loop's."""
+
+    def __init__(
+        self,
+        client: Any,
+        timeout: float,
+        breaker: Breaker,
+        task: Callable[[Coroutine[Any, Any, None], str, contextvars.Context], Any],
+    ) -> None:
+        self._client = client
+        self._cluster = hasattr(client, "nodes_manager")
+        self._breaker = breaker
+        self._task = task
+        self._brief = _Lane(most=4, limit=timeout)
+        self._bulk = _Lane(most=2, limit=timeout * BULK_LIMIT)
+        self.commands = 0  # sent, for the counters
+
+    # Commands.
+
+    async def run(
+        self, script: Script, keys: tuple[str, ...], *args: Any, bulk: bool = False,
+        probe: bool = False,
+    ) -> Any:  # fmt: skip
+        """A script's reply; raises `Unreachable` or `Refused`. ``probe`` asks whatever is known."""
+        words = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        return await self._ask(words, script, bulk, probe)
+
+    async def get(self, key: str) -> bytes | None:
+        """What lies at a key; raises as `run`."""
+        return await self._ask(("GET", key), None, False, False)  # type: ignore[no-any-return]
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Tell the others; raises as `run`."""
+        await self._ask(("PUBLISH", channel, message), None, False, False)
+
+    async def _ask(
+        self, words: tuple[Any, ...], script: Script | None, bulk: bool, probe: bool
+    ) -> Any:
+        if not self._breaker.closed and not probe:
+            raise Unreachable
+        loop = asyncio.get_running_loop()
+        command = _Command(words, script, loop.create_future())
+        lane = self._bulk if bulk else self._brief
+        lane.waiting.append(command)
+        if not lane.flushing:
+            lane.flushing = True
+            loop.call_soon(self._flush, lane, context=contextvars.Context())
+        return await command.reply
+
+    def _flush(self, lane: _Lane) -> None:
+        lane.flushing = False
+        while lane.waiting and len(lane.batches) < lane.most:
+            batch, size = [lane.waiting.popleft()], 0
+            while lane.waiting and len(batch) < MOST_COMMANDS and size < MOST_BYTES:
+                batch.append(lane.waiting.popleft())
+                size += sum(len(word) for word in batch[-1].words if isinstance(word, bytes))
+            task = self._task(self._send(lane, batch), "aswr store batch", contextvars.Context())
+            lane.batches.add(task)
+            task.add_done_callback(lambda done: self._sent(lane, done))
+
+    def _sent(self, lane: _Lane, task: "asyncio.Task[None]") -> None:
+        lane.batches.discard(task)
+        self._flush(lane)
+
+    async def _send(self, lane: _Lane, batch: list[_Command]) -> None:
+        try:
+            async with asyncio.timeout(lane.limit):
+                replies = await self._execute([command.words for command in batch])
+                await self._teach(batch, replies)
+        except asyncio.CancelledError:
+            _fail(batch, Unreachable())
+            raise
+        except Exception as error:
+            late = isinstance(error, TimeoutError)
+            self._trip(f"no answer in {lane.limit:g} s" if late else _text(error))
+            _fail(batch, Unreachable())
+            return
+        for command, reply in zip(batch, replies, strict=True):
+            self._hand_over(command, reply)
+
+    async def _execute(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        self.commands += len(commands)
+        pipeline = (
+            self._client.pipeline() if self._cluster else self._client.pipeline(transaction=False)
+        )
+        async with pipeline:
+            for words in commands:
+                pipeline.execute_command(*words)
+            return await pipeline.execute(raise_on_error=False)  # type: ignore[no-any-return]
+
+    async def _teach(self, batch: list[_Command], replies: list[Any]) -> None:
+        """Send the scripts that the server does not know, as it is after its start."""
+        unknown = [
+            index
+            for index, reply in enumerate(replies)
+            if isinstance(reply, Exception) and type(reply).__name__ == "NoScriptError"
+        ]
+        if unknown:
+            texts = [("EVAL", batch[i].script.text, *batch[i].words[2:]) for i in unknown]  # type: ignore[union-attr]
+            for index, reply in zip(unknown, await self._execute(texts), strict=True):
+                replies[index] = reply
+
+    def _hand_over(self, command: _Command, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            text = _text(reply)
+            if _is_of_the_server(reply, text):
+                self._trip(text)
+                reply = Unreachable()
+            else:
+                self._breaker.errors += 1
+                reply = Refused(text)
+        if command.reply.done():
+            return
+        if isinstance(reply, Exception):
+            command.reply.set_exception(reply)
+        else:
+            command.reply.set_result(reply)
+
+    def _trip(self, why: str) -> None:
+        self._breaker.trip(why)
+        current = asyncio.current_task()
+        for lane in (self._brief, self._bulk):
+            _fail(list(lane.waiting), Unreachable())
+            lane.waiting.clear()
+            for batch in lane.batches - {current}:
+                batch.cancel()
+
+    # News.
+
+    async def listen(
+        self, channel: str, heartbeat: float, on_begin: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
+        """The messages of a channel, from when ``on_begin`` is called to the first doubt.
+
+        The server is asked for a sign of life every ``heartbeat`` seconds. Ends, or raises, where
+        none came in two of these: messages may have been lost.
+        """
+        async with contextlib.aclosing(self._client.pubsub()) as news:
+            await news.subscribe(channel)
+            loop = asyncio.get_running_loop()
+            heard, asked = loop.time(), -heartbeat
+            while loop.time() - heard < 2 * heartbeat:
+                if loop.time() - asked >= heartbeat:
+                    asked = loop.time()
+                    async with asyncio.timeout(heartbeat):
+                        await news.ping()
+                message = await news.get_message(timeout=heartbeat / 2)
+                if message is None:
+                    continue
+                heard = loop.time()
+                if message["type"] == "subscribe":
+                    on_begin()
+                elif message["type"] == "message":
+                    yield message["data"]
+
+    async def close(self) -> None:
+        """Drop what waits, and the connections."""
+        for lane in (self._brief, self._bulk):
+            _fail(list(lane.waiting), Unreachable())
+            lane.waiting.clear()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self._brief.limit):
+                await self._client.aclose()
+
+
+def _fail(commands: list[_Command], error: Exception) -> None:
+    for command in commands:
+        if not command.reply.done():
+            command.reply.set_exception(error)
+
+
+def _text(error: Exception) -> str:
+    """What may be told of an error: its kind and its first line. No redis-py error has secrets."""
+    line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _is_of_the_server(error: Exception, text: str) -> bool:
+    from redis.exceptions import ResponseError
+
+    return not isinstance(error, ResponseError) or any(word in text for word in _OF_THE_SERVER)

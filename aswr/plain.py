@@ -1,0 +1,208 @@
+"""Any aiocache cache behind the memory, shared as far as bytes under keys go.
+
+Without lease and backplane: each process loads for itself, and hears of no purge but its own. Owns
+the client and who is at it. Loop only. Every failure is a miss and a count.
+"""
+
+import asyncio
+import contextvars
+import logging
+import weakref
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from msgspec.structs import replace
+
+from . import backend, codec
+from .breaker import Breaker
+from .codec import Entry
+from .envelope import Envelopes, Unreadable
+from .keys import digest
+from .policy import covers
+from .stamps import MICRO, Purge, Stamps
+from .tier import Claim, Lease, Say, Tier
+from .values import Carrier
+
+if TYPE_CHECKING:
+    from aiocache.base import BaseCache
+
+log = logging.getLogger("aswr.store")
+
+SKEW = 1.0  # seconds that clocks may differ: what was born so soon after a purge counts as before
+MOST_HANGING = 8
+LONGEST = 30 * 24 * 3600  # seconds; Memcached takes more for a date
+
+
+class Plain(Tier):
+    """Entries in an aiocache cache.
+
+    ``source`` as `backend.check` takes it; ``timeout`` in seconds.
+    """
+
+    def __init__(
+        self,
+        stamps: Stamps,
+        clock: Callable[[], float],
+        source: Any,
+        *,
+        namespace: str,
+        version: str,
+        envelopes: Envelopes,
+        carriers: dict[str, Carrier],
+        timeout: float,
+    ) -> None:
+        super().__init__(stamps, clock, carriers)
+        self._source = source
+        self._prefix = f"aswr:{quote(namespace, safe='')}:{quote(version, safe='')}:"
+        self._envelopes = envelopes
+        self._timeout = timeout
+        name = backend.shown(self._source)
+        self.breaker = Breaker(f"the cache backend ({name})", lambda: None)
+        self._cache: BaseCache | None = None
+        self._retry_at = 0.0
+        self._hanging: set[asyncio.Task[Any]] = set()  # asked, and given up
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self.unreadable = 0
+
+    @property
+    def reachable(self) -> bool:
+        return self.breaker.closed
+
+    async def close(self) -> None:
+        if self._cache is not None:
+            await self._ask(lambda cache: cache.close())
+        self._cache = None
+
+    def _name(self, key: Hashable) -> str:
+        return f"{self._prefix}{digest(key)}"
+
+    async def claim(
+        self, key: Hashable, base: Hashable, seen: int, floor: int, token: str
+    ) -> Claim:
+        """As `Tier.claim`; there is no lease to be had."""
+        note = await self.read(base)
+        names = () if note is None else note.names
+        entry = note if key == base else await self.read(key)
+        if entry is None or entry.names:
+            return Claim(Say.ALONE, names=names)
+        now = self.clock()
+        wanted = entry.born > floor and (now < entry.fresh_until or bool(entry.passing))
+        newer = entry if entry.born > seen and (wanted or covers(entry, now)) else None
+        return Claim(Say.FRESH if wanted else Say.ALONE, entry.born, newer, names)
+
+    async def number(self) -> int:
+        return self.stamps.tick()
+
+    async def read(self, key: Hashable) -> Entry | None:
+        name = self._name(key)
+        data = await self._ask(lambda cache: cache.get(name))
+        if data is None:
+            return None
+        try:
+            number, payload = self._envelopes.open(name.encode(), data)
+            entry, _ = codec.decode(payload, number, 0.0, self.unpacker(key))
+        except (Unreadable, ValueError):
+            self.unreadable += 1
+            return None
+        purged = self.stamps.latest(key, entry.tags)
+        return None if purged and entry.born <= purged + SKEW * MICRO else entry
+
+    async def save(self, key: Hashable, base: Hashable, entry: Entry, lease: Lease | None) -> None:
+        if key != base:
+            await self._save_note(base, entry)
+        await self._save(key, entry)
+
+    async def _save_note(self, base: Hashable, entry: Entry) -> None:
+        """What a URL is known to read, for as long as one of its variants; and what others know."""
+        note = self.listener.held(base)
+        if note is None or not note.names:
+            return
+        there = await self.read(base)
+        names = {*note.names, *(there.names if there is not None else ())}
+        until = max(entry.error_until, there.error_until if there is not None else 0.0)
+        note = replace(
+            note, names=tuple(sorted(names)), stored=entry.stored, fresh_until=entry.stored,
+            stale_until=entry.stored, error_until=until,
+        )  # fmt: skip
+        await self._save(base, note)
+
+    async def _save(self, key: Hashable, entry: Entry) -> None:
+        # One write of a key at a time: a slow one must not land after its successor's.
+        name, ttl = self._name(key), min(LONGEST, entry.error_until - self.clock())
+        try:
+            payload = codec.encode(entry, await self.packed(key, entry), 0, 0.0)
+        except codec.Uncarriable:
+            return
+        data = self._envelopes.seal(name.encode(), entry.born, 0, payload)
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            held = self.listener.held(key)
+            if ttl >= 0.001 and (held is None or held.born <= entry.born):
+                await self._ask(partial(_set, name=name, data=data, ttl=ttl))
+
+    async def remove(self, key: Hashable, number: int) -> None:
+        name = self._name(key)
+        await self._ask(lambda cache: cache.delete(name))
+
+    async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
+        """Take the keys that are known here out of the store; the others hear of nothing."""
+        if not purge.soft:
+            for key in keys:
+                await self.remove(key, number)
+        return self.breaker.closed
+
+    def stats(self) -> dict[str, int]:
+        return {
+            "store_errors": self.breaker.errors + self.unreadable,
+            "store_reachable": int(self.breaker.closed),
+        }
+
+    async def _ask(self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]") -> Any:
+        """The answer, or None in place of any failure; costs nothing while the breaker is open."""
+        loop = asyncio.get_running_loop()
+        if not self.breaker.closed and loop.time() < self._retry_at:
+            return None
+        try:
+            if self._cache is None:
+                self._cache = backend.open_cache(self._source, self._timeout)
+            answer = await self._within_limit(what(self._cache))
+        except Exception as error:
+            self.breaker.trip(f"{type(error).__name__}: {error}")
+            self._retry_at = loop.time() + self.breaker.pause()
+            return None
+        self.breaker.mend()
+        return answer
+
+    async def _within_limit(self, asking: Coroutine[Any, Any, Any]) -> Any:
+        # Not cancelled: Memcached's late answer would be taken for that to the next question.
+        if len(self._hanging) >= MOST_HANGING:
+            asking.close()
+            raise TimeoutError("the questions before got no answer yet")
+        task = self.runtime().task(_quietly(asking), "aswr store", contextvars.Context())
+        await asyncio.wait({task}, timeout=self._timeout)
+        if not task.done():
+            self._hanging.add(task)
+            task.add_done_callback(self._hanging.discard)
+            raise TimeoutError(f"no answer in {self._timeout:g} s")
+        answer, error = task.result()
+        if error is not None:
+            raise error
+        return answer
+
+
+async def _quietly(asking: Coroutine[Any, Any, Any]) -> tuple[Any, Exception | None]:
+    try:
+        return await asking, None
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return None, RuntimeError(f"the cache cancelled itself: {error!r}")
+    except Exception as error:
+        return None, error
+
+
+async def _set(cache: "BaseCache", name: str, data: bytes, ttl: float) -> Any:
+    if backend.is_memcached(cache):
+        ttl = max(1, int(ttl))  # it takes whole seconds
+    return await cache.set(name, data, ttl=ttl)

@@ -1,0 +1,198 @@
+"""What runs inside Redis, as Lua: each script is one step that no other client comes between.
+
+Pure text, and how to call it. Every key of a script is among its KEYS and lies in one slot of a
+Redis Cluster; Redis 5 or later, or Valkey. Numbers go as decimal text: Lua's carry 53 bits exactly,
+which microseconds since the epoch need until the year 2255.
+
+    entry    aswr:NAMESPACE:VERSION:{DIGEST}        an envelope, see `envelope`
+    lease    aswr:NAMESPACE:VERSION:{DIGEST}:lease  the token of who loads it
+    numbers  aswr:{NAMESPACE:VERSION}:numbers       hash: "#" the last number, "!" the epoch, and
+                                                    name of a purge -> its number
+    log      aswr:{NAMESPACE:VERSION}:log           sorted set: name of a purge -> its place in the
+                                                    log, a number; "!" and the epoch, at infinity
+    workers  aswr:{NAMESPACE:VERSION}:workers       sorted set: worker -> when it was last heard
+
+An *epoch* begins where there are no numbers, where they and the log do not belong together, and
+where the last number is lower than one that was given out: the store is new, was emptied, lost one
+of them, or came back without its last writes. Entries of another epoch are not trusted, since
+purges may have been lost with it.
+"""
+
+import hashlib
+from typing import Final
+
+from .envelope import MAGIC
+
+
+class Script:
+    """A script, and its hash, by which the server knows it once it has run."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _lua(text: str) -> str:
+    return text.replace("MAGIC", "".join(f"\\{byte:03d}" for byte in MAGIC))
+
+
+_TEXT = "local function text(number) return string.format('%.0f', number) end\n"
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+"""
+
+# The number and the end of freshness that an envelope's head tells; 0 for anything else.
+_HEAD = _lua("""
+local function head(data)
+  if not data or string.len(data) < 24 or string.sub(data, 1, 5) ~= 'MAGIC' then return 0, 0 end
+  return struct.unpack('>I8', data, 9), struct.unpack('>I8', data, 17)
+end
+""")
+
+# KEYS[1] numbers, KEYS[2] log; ARGV: 1 a number that the caller knows of; 2 the last one that the
+# store has told him.
+_COUNT = (
+    _TEXT
+    + _NOW
+    + """
+local epoch = redis.call('HGET', KEYS[1], '!')
+local last = tonumber(redis.call('HGET', KEYS[1], '#') or '0')
+if not epoch or last < tonumber(ARGV[2]) or not redis.call('ZSCORE', KEYS[2], '!' .. epoch) then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  epoch = text(now)
+  last = math.max(now, tonumber(ARGV[1]), tonumber(ARGV[2]))
+  redis.call('HSET', KEYS[1], '!', epoch, '#', text(last))
+  redis.call('ZADD', KEYS[2], '+inf', '!' .. epoch)
+end
+local function count()
+  last = math.max(now, last + 1, tonumber(ARGV[1]) + 1, tonumber(ARGV[2]) + 1)
+  redis.call('HSET', KEYS[1], '#', text(last))
+  return last
+end
+"""
+)
+
+# The next number of the fleet. Returns number, now, epoch.
+NUMBER: Final = Script(_COUNT + "return {text(count()), text(now), epoch}")
+
+# Purge names for the whole fleet, and tell it.
+# ARGV: 3 the number of a purge that could not be told when it was made, or 0; 4 channel; 5 message,
+# which the number ends; 6 how many names may be known; 7... names.
+# Returns the last number, now, epoch, and the purge's number.
+PURGE: Final = Script(
+    _COUNT
+    + """
+local place = count()
+local number = place
+if tonumber(ARGV[3]) > 0 then number = math.min(place, tonumber(ARGV[3])) end
+local function mark(name, made)
+  local known = tonumber(redis.call('HGET', KEYS[1], name) or '0')
+  if known < made then
+    redis.call('HSET', KEYS[1], name, text(made))
+    redis.call('ZADD', KEYS[2], text(place), name)
+  end
+end
+for i = 7, #ARGV do mark(ARGV[i], number) end
+while redis.call('ZCARD', KEYS[2]) > tonumber(ARGV[6]) do
+  local oldest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
+  local made = tonumber(redis.call('HGET', KEYS[1], oldest))
+  redis.call('ZREM', KEYS[2], oldest)
+  redis.call('HDEL', KEYS[1], oldest)
+  mark(string.sub(oldest, 1, 1) .. '*', made)
+end
+redis.call('PUBLISH', ARGV[4], ARGV[5] .. string.format('%020.0f', number))
+return {text(place), text(now), epoch, text(number)}
+"""
+)
+
+# What was purged since a place in the log, and a sign of life.
+# KEYS[3] workers; ARGV: 3 the place; 4 the worker; 5 microseconds after which one counts as gone.
+# Returns the last number, now, epoch, the place reached, and names with their numbers in turn.
+SYNC: Final = Script(
+    _COUNT
+    + """
+redis.call('ZADD', KEYS[3], text(now), ARGV[4])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - tonumber(ARGV[5])))
+redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[5]) / 1000))
+local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[3], '+inf', 'WITHSCORES')
+local reply, place = {text(last), text(now), epoch, ''}, tonumber(ARGV[3])
+for i = 1, #found, 2 do
+  local made = redis.call('HGET', KEYS[1], found[i])
+  if made and string.sub(found[i], 1, 1) ~= '!' then
+    place = math.max(place, tonumber(found[i + 1]))
+    table.insert(reply, found[i])
+    table.insert(reply, made)
+  end
+end
+reply[4] = text(place)
+return reply
+"""
+)
+
+# What lies at a key, and who is to load it.
+# KEYS[1] entry, KEYS[2] lease; ARGV: 1 what lies there must be newer than this, and fresh, for no
+# load to be needed; 2 the caller has what has this number; 3 his token, or '' where he will not
+# load; 4 milliseconds that the lease holds.
+# Returns 'fresh', 'lead', 'busy' or 'look', the number of what lies there, and itself or nil.
+CLAIM: Final = Script(
+    _TEXT
+    + _NOW
+    + _HEAD
+    + """
+local data = redis.call('GET', KEYS[1])
+local number, fresh = head(data)
+local out = false
+if data and (number > tonumber(ARGV[2]) or number == 0) then out = data end
+local reply = {'look', text(number), out}
+if number > tonumber(ARGV[1]) and fresh > now then
+  reply[1] = 'fresh'
+elseif ARGV[3] ~= '' then
+  if redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[4])
+      or redis.call('GET', KEYS[2]) == ARGV[3] then
+    reply[1] = 'lead'
+  else
+    reply[1] = 'busy'
+  end
+end
+return reply
+"""
+)
+
+# Store an entry unless a newer one is there, give the lease back, and tell the others.
+# KEYS[1] entry, KEYS[2] lease; ARGV: 1 token or ''; 2 number; 3 envelope; 4 milliseconds to live;
+# 5 channel; 6 message, or ''. Returns whether it was stored.
+STORE: Final = Script(
+    _HEAD
+    + """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+local there = head(redis.call('GET', KEYS[1]))
+if there > tonumber(ARGV[2]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
+return 1
+"""
+)
+
+# Give a lease back, and tell the others why. KEYS[1] lease; ARGV: token, channel, message or ''.
+RELEASE: Final = Script("""
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
+return 1
+""")
+
+# Keep a lease. KEYS[1] lease; ARGV: token, milliseconds. Returns whether it was still held.
+RENEW: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+""")
+
+# Drop what lies at a key, unless it is newer. KEYS[1] entry; ARGV: number.
+DROP: Final = Script(
+    _HEAD
+    + """
+if head(redis.call('GET', KEYS[1])) > tonumber(ARGV[1]) then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+)

@@ -1,0 +1,129 @@
+"""Which shared store a config means, and the one that there is.
+
+Any thread asks what is meant; the loop makes it, when it is first needed, and connects to nothing
+before. Knows options, no app.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import backend
+from .breaker import Breaker
+from .envelope import Checksum, Envelopes, Seal, Signature
+from .fleet import Fleet
+from .plain import Plain
+from .runtime import Runtime
+from .stamps import Stamps
+from .tier import Listener, Tier
+from .values import Carrier
+
+log = logging.getLogger("aswr.store")
+
+# Of forked children: to collect what the parent is connected by would touch its loop.
+_forgotten: list[Tier] = []
+
+
+class Shared:
+    """The shared store of the app ``name``, if it has one.
+
+    ``secret_keys`` sign, the last of them, and are accepted, all of them. Raises `ValueError` where
+    options contradict each other.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        name: str,
+        config: Mapping[str, Any],
+        secret_keys: Callable[[], list[str | bytes]],
+        stamps: Stamps,
+        clock: Callable[[], float],
+    ) -> None:
+        if source is not None:
+            _check(config)
+        self._source = source
+        self._name = name
+        self._config = config
+        self._secret_keys = secret_keys
+        self._stamps = stamps
+        self._clock = clock
+        self.carriers: dict[str, Carrier] = {}  # of memoized functions, by name
+        self._made: Tier | None = None
+        self._breaker = Breaker(f"the factory of the shared store of {name!r}", lambda: None)
+        self._retry_at = 0.0
+
+    def __bool__(self) -> bool:
+        return self._source is not None
+
+    @property
+    def made(self) -> Tier | None:
+        """The store, if it was needed already. Any thread."""
+        return self._made
+
+    def tier(self, runtime: Callable[[], Runtime], listener: Listener) -> Tier | None:
+        """The store, made if need be; None where none is meant, or its factory fails."""
+        if self._made is None and self._source is not None:
+            self._made = self._make(runtime().loop.time())
+            if self._made is not None:
+                self._made.attach(runtime, listener)
+        return self._made
+
+    def forget(self) -> None:
+        """In a forked child: make another."""
+        if self._made is not None:
+            _forgotten.append(self._made)
+        self._made = None
+
+    async def close(self) -> None:
+        """Close it, if it was made; it is made anew when it is needed again."""
+        made, self._made = self._made, None
+        if made is not None:
+            await made.close()
+
+    def _make(self, now: float) -> Tier | None:
+        source = self._source
+        if callable(source):
+            if now < self._retry_at:
+                return None
+            try:
+                source = backend.check(source())
+            except Exception as error:
+                self._breaker.trip(error)
+                self._retry_at = now + self._breaker.pause()
+                return None
+            self._breaker.mend()
+        return self._of(source)
+
+    def _of(self, source: Any) -> Tier:
+        config = self._config
+        is_redis = isinstance(source, str) or backend.client_of(source) is not None
+        seal: Seal = Signature(self._secret_keys()) if config["ASWR_SIGN"] else Checksum()
+        options = {
+            "namespace": config["ASWR_NAMESPACE"] or self._name,
+            "version": config["ASWR_VERSION"],
+            "envelopes": Envelopes(seal, config["ASWR_MAX_BYTES"], config["ASWR_STORE_COMPRESS"]),
+            "timeout": config["ASWR_STORE_TIMEOUT"],
+            "carriers": self.carriers,
+        }
+        if not is_redis:
+            if backend.is_memcached(source):
+                log.warning(
+                    "%s: Memcached shares entries, and nothing else: every process loads for "
+                    "itself, and purges reach no other; with Redis they do", self._name,
+                )  # fmt: skip
+            return Plain(self._stamps, self._clock, source, **options)
+        return Fleet(
+            self._stamps, self._clock, source, **options, lease=config["ASWR_LEASE"],
+            propagation=config["ASWR_PROPAGATION"], refuse=config["ASWR_PARTITION"] == "refuse",
+        )  # fmt: skip
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    timeout, propagation = config["ASWR_STORE_TIMEOUT"], config["ASWR_PROPAGATION"]
+    if timeout > propagation / 2:
+        raise ValueError(
+            f"ASWR_STORE_TIMEOUT={timeout:g} must be at most half of "
+            f"ASWR_PROPAGATION={propagation:g}: a purge is heard of within the latter even if one "
+            "question for it gets no answer"
+        )
