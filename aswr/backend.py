@@ -128,35 +128,43 @@ def open_cache(source: Any, timeout: float) -> "BaseCache":
 
 def _of_address(address: str, timeout: float) -> "BaseCache":
     from aiocache import RedisCache
-    from redis.asyncio import BlockingConnectionPool, Redis
+    from redis.asyncio import BlockingConnectionPool
+    from redis.asyncio.connection import parse_url
 
-    pool = BlockingConnectionPool.from_url(
-        address, max_connections=_CONNECTIONS, timeout=timeout, decode_responses=False,
-        retry=_once(), socket_connect_timeout=timeout,
-    )  # fmt: skip
+    options = {**parse_url(address), **_ways(), "socket_connect_timeout": timeout}
+    pool = BlockingConnectionPool(max_connections=_CONNECTIONS, timeout=timeout, **options)
     cache = RedisCache()
-    cache.client = Redis(connection_pool=pool)
-    cache.client.auto_close_connection_pool = True
+    cache.client = _client_on(pool)
     return cache
 
 
 def _own(client: Any) -> Any:
     """A client of the same server with connections of its own, where that can be made."""
-    from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+    from redis.asyncio import BlockingConnectionPool, ConnectionPool
 
     pool: Any = getattr(client, "connection_pool", None)
     if type(pool) not in (ConnectionPool, BlockingConnectionPool):
         return client  # of a cluster, or of a sentinel
-    options = {**pool.connection_kwargs, "retry": _once()}
-    own = ConnectionPool(connection_class=pool.connection_class, **options)
-    made = Redis(connection_pool=own)
-    made.auto_close_connection_pool = True
-    return made
+    options = {**pool.connection_kwargs, **_ways()}
+    return _client_on(ConnectionPool(connection_class=pool.connection_class, **options))
 
 
-def _once() -> Any:
-    """A connection that the server has closed meanwhile is made anew once; `link` sees the rest."""
+def _client_on(pool: Any) -> Any:
+    from redis.asyncio import Redis
+
+    client = Redis(connection_pool=pool)
+    client.auto_close_connection_pool = True
+    return client
+
+
+def _ways() -> dict[str, Any]:
+    """How a connection of ours behaves.
+
+    RESP 2: with RESP 3 redis-py 8.1 leaves out its check whether an answer is left over from the
+    question before. A connection that the server has closed is made anew once; `link` sees to the
+    rest.
+    """
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
-    return Retry(NoBackoff(), 1)
+    return {"protocol": 2, "retry": Retry(NoBackoff(), 1), "decode_responses": False}

@@ -106,11 +106,13 @@ class Backplane:
         """
         keys = (*self._control, self._workers) if script is SYNC else self._control
         began, known = self._clock(), (self._stamps.last, self._told)
-        number, now, epoch, *rest = await self._link.run(script, keys, *known, *args, probe=probe)
-        self._stamps.offset = int(now) - int((began + self._clock()) / 2 * MICRO)
-        self._told = max(self._told, int(number))
+        words = (*known, *args)
+        reply = await self._link.run(script, keys, *words, parse=_counted, probe=probe)
+        number, now, epoch, rest = reply
+        self._stamps.offset = now - int((began + self._clock()) / 2 * MICRO)
+        self._told = max(self._told, number)
         self._stamps.observe(self._told)
-        return int(number), int(epoch), rest
+        return number, epoch, rest
 
     async def sync(self, probe: bool = False) -> None:
         """Take in what was purged elsewhere. Raises `Unreachable` or `Refused`."""
@@ -125,7 +127,7 @@ class Backplane:
             await asyncio.gather(*(self._tell(purge, number, probe) for purge, number in known))
         self._place = int(place)
         for name, number in zip(names[::2], names[1::2], strict=True):
-            self._take(bytes(name), int(number))
+            self._take(name, int(number))
         while self._untold:
             purge, number = self._untold[0]
             await self._tell(purge, number + int(SKEW * MICRO), probe)
@@ -200,6 +202,8 @@ class Backplane:
     async def _beat(self, also: Callable[[], Any], recovered: Callable[[], Any]) -> None:
         while True:
             broken = not self._breaker.closed
+            if broken:
+                await self._link.renew()
             pause = self._breaker.pause() if broken else self._interval
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
             try:
@@ -225,6 +229,12 @@ class Backplane:
             await asyncio.sleep(random.uniform(0.1, 0.3))
 
     def _begun(self) -> None:
-        if not self._hearing.is_set():
-            self._stamps.distrust()  # of what was stored before, nobody has told us
+        self._stamps.distrust()  # of what was stored before, nobody may have told us
         self._hearing.set()
+
+
+def _counted(reply: Any) -> tuple[int, int, int, list[bytes]]:
+    number, now, epoch, *rest = reply
+    if not all(isinstance(part, bytes) for part in rest):
+        raise TypeError(f"no bytes in {rest!r:.100}")
+    return int(number), int(now), int(epoch), rest

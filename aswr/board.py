@@ -192,7 +192,7 @@ class Board:
         if flight.work is not None:
             self.runtime.executor.promote(flight.work)
         stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
-        waiter.late = max(stamps.latest(flight.key, ()), stamps.hard.latest_tag) > flight.born
+        waiter.late = max(stamps.hard.latest(flight.key, ()), stamps.hard.latest_tag) > flight.born
         if flight.expired and flight.timer is None:
             self._arm(flight)  # this one waits for a load whose time is already up
 
@@ -281,7 +281,7 @@ class Board:
             key, _ = flight.load.seen_by(names)
         _, found, _ = self.urls.find(flight.load)
         spares = failed and found is not None and covers(found, self.clock())
-        purged = self.store.stamps.latest(key, loaded.tags)
+        purged = self.store.stamps.hard.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
         stored = False
         spares = spares or (crowded and self.urls.is_good(key))

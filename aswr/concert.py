@@ -19,7 +19,7 @@ from .flight import Fate, Flight, How, Load, Loaded, Result, Word
 from .keys import CallKey
 from .policy import Verdict, decide
 from .stamps import MICRO, Purge
-from .tier import Claim, Ending, Lease, Say, Tier
+from .tier import Claim, Ending, Say, Tier
 from .tiers import Shared
 
 log = logging.getLogger("aswr.engine")
@@ -40,8 +40,10 @@ class Concert(Board):
 
     @property
     def tier(self) -> Tier | None:
-        """The shared store; on the loop."""
-        return None if self.shared is None else self.shared.tier(self._runtime, self)
+        """The shared store; on the loop. None is there any more once this is closed."""
+        if self.shared is None or (self.closed and self.shared.made is None):
+            return None
+        return self.shared.tier(self._runtime, self)
 
     @property
     def shares(self) -> bool:
@@ -76,17 +78,18 @@ class Concert(Board):
             floor = self._floor(flight, held) if joined is None else joined
             seen = 0 if held is None else held.born
             claim = await tier.claim(key, flight.load.base, seen, floor, token)
-            if claim.names and self._moves(flight, claim.names):
-                await self._give_back(claim.lease)
+            flight.lease = claim.lease
+            if claim.names and self._learns(flight, claim.names):
+                await self._give_back(flight)
+                if flight.key == key:  # another flight has the key that it would move to
+                    return self._needless(flight)
                 joined = None
                 continue
             if self._ends_with(flight, claim, held):
-                await self._give_back(claim.lease)
+                await self._give_back(flight)
                 return True
-            if claim.say is Say.LEAD:
-                if held is not None and self._stands(key, held) and claim.number <= held.born:
-                    return await self._restore(flight, tier, held, claim.lease)
-                return await self._lead(flight, tier, claim.lease)
+            if claim.say is Say.LEAD and held and self._outlasts(flight, held, claim.number):
+                return await self._restore(flight, tier, held)
             if claim.say is not Say.BUSY:
                 return await self._alone(flight, tier)
             joined = claim.number  # who loads there brings something newer than what lies there
@@ -103,9 +106,13 @@ class Concert(Board):
         least = 0
         if held is not None:
             least = held.born - self._stands(flight.key, held)
-        if any(waiter.force for waiter in flight.waiters):
+        if self._is_forced(flight):
             least = max(least, flight.born)
         return max(least, flight.load.newer_than)
+
+    @staticmethod
+    def _is_forced(flight: Flight) -> bool:
+        return any(waiter.force for waiter in flight.waiters)
 
     def _stands(self, key: Hashable, held: Entry) -> bool:
         """Is it only in doubt: fresh, and not known to be purged?"""
@@ -121,11 +128,12 @@ class Concert(Board):
             return False
         return decide(self.store.glance(flight.key), self.clock()).verdict is Verdict.FRESH
 
-    def _moves(self, flight: Flight, names: tuple[str, ...]) -> bool:
-        """Learn what the URL is known to read elsewhere; does the flight's key change by that?"""
+    def _learns(self, flight: Flight, names: tuple[str, ...]) -> bool:
+        """Learn what the URL is known to read elsewhere; does its answer lie elsewhere by that?"""
         key = flight.key
         self._learn(flight, names)
-        return flight.key != key
+        self._let_pass(flight, names, "")
+        return flight.load.seen_by(self.urls.known(flight.load.base, ()))[0] != key
 
     def _ends_with(self, flight: Flight, claim: Claim, held: Entry | None) -> bool:
         """Take in what lies in the store, and give it to who waits; was that all he needs?"""
@@ -144,17 +152,12 @@ class Concert(Board):
             detail = current.passing
             self._hand_out(flight, lambda first: Result(How.PASS, detail=detail))
             return True
-        forced = any(waiter.force for waiter in flight.waiters)
-        if not decision.serve or (forced and not enough):
+        if not decision.serve or (self._is_forced(flight) and not enough):
             return False
         if enough:
             self._end(flight)
         self._hand_out(flight, lambda first: Result(How.HIT, current))
         return enough
-
-    async def _lead(self, flight: Flight, tier: Tier, lease: Lease | None) -> bool:
-        flight.lease = lease
-        return await self._alone(flight, tier)
 
     async def _alone(self, flight: Flight, tier: Tier) -> bool:
         """The load begins now, by number and by time."""
@@ -166,12 +169,18 @@ class Concert(Board):
             self._arm(flight)
         return False
 
-    async def _restore(self, flight: Flight, tier: Tier, held: Entry, lease: Lease | None) -> bool:
-        """What is in memory was only in doubt, and the store has nothing newer: it stands."""
+    def _outlasts(self, flight: Flight, held: Entry, number: int) -> bool:
+        """Is what is in memory only in doubt, and does the store have nothing newer?"""
+        wanted = self._is_forced(flight) or flight.load.newer_than
+        return not wanted and number <= held.born and self._stands(flight.key, held)
+
+    async def _restore(self, flight: Flight, tier: Tier, held: Entry) -> bool:
+        """What is in memory stands: the store gets it once more."""
         self.store.confirm(flight.key)
         self._end(flight)
         current = self.store.peek(flight.key) or held
         self._hand_out(flight, lambda first: Result(How.HIT, current))
+        lease, flight.lease = flight.lease, None
         await tier.save(flight.key, flight.load.base, held, lease)
         return True
 
@@ -191,7 +200,8 @@ class Concert(Board):
             self._join(waiter)
         return True
 
-    async def _give_back(self, lease: Lease | None) -> None:
+    async def _give_back(self, flight: Flight) -> None:
+        lease, flight.lease = flight.lease, None
         if lease is not None and (tier := self.tier) is not None:
             await tier.release(lease, Ending.GONE)
 
@@ -302,6 +312,10 @@ class Concert(Board):
         return self.store.variants(path, query)
 
     async def drain(self, timeout: float) -> None:
+        self.closed = True
+        for flight in list(self.flights.values()):
+            if not flight.attended:  # what it follows goes on without it
+                flight.tell(Word(Ending.UNSTORED))
         await super().drain(timeout)
         if self.shared is not None:
             await self.shared.close()

@@ -194,7 +194,7 @@ class Engine(Concert):
             for name in purge.keys:
                 self._prunable[name] = max(number, self._prunable.get(name, 0))
             self._prune()
-        return True
+        return not self.shares
 
     # Looking.
 

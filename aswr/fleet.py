@@ -196,7 +196,7 @@ class Fleet(Tier):
         except (Unreadable, ValueError) as error:
             self.unreadable += 1
             log.debug("what lies at %r is no entry (%s)", key, error)
-            await link.run(DROP, (self._name(key),), NEVER)
+            await link.run(DROP, (self._name(key),), NEVER, parse=int)
             return None
         if entry.born > int(self.clock() * MICRO) + self.stamps.offset + AHEAD:
             return None
@@ -213,8 +213,8 @@ class Fleet(Tier):
             link, back = await self._ready()
             if key == base:
                 return await self._claim(link, back, key, seen, floor, token)
-            claim, note = await asyncio.gather(
-                self._claim(link, back, key, seen, floor, token), self.read(base)
+            note, claim = await asyncio.gather(
+                self.read(base), self._claim(link, back, key, seen, floor, token)
             )
             return _with_names(claim, note)
         except (Unreachable, Refused):
@@ -225,21 +225,24 @@ class Fleet(Tier):
     ) -> Claim:
         for _ in range(TRIES):
             words = (floor, seen, token, self._lease_ms)
-            said, number, data = await link.run(CLAIM, self._names(key), *words)
-            say, there = Say(said.decode()), int(number)
-            lease = None
-            if say is Say.LEAD:
-                lease = Lease(key, token)
-                self._held[token] = lease, asyncio.get_running_loop().time()
+            say, there, data = await link.run(CLAIM, self._names(key), *words, parse=_claimed)
+            lease = Lease(key, token) if say is Say.LEAD else None
             entry = None if data is None else await self._found(link, back, key, data)
             if entry is not None and entry.names:
-                return Claim(say, there, None, entry.names, lease)
+                return self._holding(Claim(say, there, None, entry.names, lease))
             softened = self.stamps.soft.latest(key, () if entry is None else entry.tags) > there
             unwanted = say is Say.FRESH and there > seen and (entry is None or softened)
             if not unwanted:
-                return Claim(say, there, entry, (), lease)
+                return self._holding(Claim(say, there, entry, (), lease))
             floor = max(floor, min(there, NEVER - 1))
         return ALONE
+
+    def _holding(self, claim: Claim) -> Claim:
+        """From now on the lease is kept, until it is given back."""
+        if claim.lease is not None:
+            now = asyncio.get_running_loop().time()
+            self._held[claim.lease.token] = claim.lease, now
+        return claim
 
     async def number(self) -> int:
         try:
@@ -258,17 +261,19 @@ class Fleet(Tier):
             return None
 
     async def save(self, key: Hashable, base: Hashable, entry: Entry, lease: Lease | None) -> None:
-        if key != base:
-            await self._save_note(base, entry)
         own = lease if lease is not None and lease.key == key else None
+        stored = False
         try:
+            if key != base:
+                await self._save_note(base, entry)
             stored = await self._store(key, entry, own.token if own else "", told=True)
         except codec.Uncarriable:
-            stored = False
-        if own is not None and stored:
-            self._held.pop(own.token, None)
-        elif lease is not None:
-            await self.release(lease, Ending.GONE if own is None else Ending.UNSTORED)
+            pass
+        finally:
+            if own is not None and stored:
+                self._held.pop(own.token, None)
+            elif lease is not None:
+                await self.release(lease, Ending.GONE if own is None else Ending.UNSTORED)
 
     async def _store(self, key: Hashable, entry: Entry, token: str, told: bool) -> bool:
         """Was it given to Redis, or will be once that answers? Raises `Uncarriable`."""
@@ -282,7 +287,7 @@ class Fleet(Tier):
             message = back.message("stored", pack(key), number=entry.born) if told else b""
             await link.run(
                 STORE, self._names(key), token, entry.born, data, milliseconds, back.channel,
-                message, bulk=True,
+                message, parse=int, bulk=True,
             )  # fmt: skip
         except Unreachable:
             self._unsaved.pop(key, None)
@@ -319,7 +324,7 @@ class Fleet(Tier):
     async def remove(self, key: Hashable, number: int) -> None:
         with contextlib.suppress(Unreachable, Refused):
             link, _ = await self._ready()
-            await link.run(DROP, (self._name(key),), number)
+            await link.run(DROP, (self._name(key),), number, parse=int)
 
     async def release(self, lease: Lease, ending: Ending, seconds: float = 0.0) -> None:
         self._held.pop(lease.token, None)
@@ -327,7 +332,7 @@ class Fleet(Tier):
             link, back = await self._ready()
             message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
             names = self._names(lease.key)[1:]
-            await link.run(RELEASE, names, lease.token, back.channel, message)
+            await link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
 
     def tell_read(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
         if self._back is not None:
@@ -350,7 +355,7 @@ class Fleet(Tier):
         for lease in due:
             self._held[lease.token] = lease, now
         calls = (
-            link.run(RENEW, self._names(lease.key)[1:], lease.token, self._lease_ms)
+            link.run(RENEW, self._names(lease.key)[1:], lease.token, self._lease_ms, parse=int)
             for lease in due
         )
         replies = await asyncio.gather(*calls, return_exceptions=True)
@@ -381,6 +386,13 @@ class Fleet(Tier):
             "leases": len(self._held),
             "unsaved": len(self._unsaved),
         }
+
+
+def _claimed(reply: Any) -> tuple[Say, int, bytes | None]:
+    say, there, data = reply
+    if data is not None and not isinstance(data, bytes):
+        raise TypeError(f"{type(data).__name__} where an entry was asked for")
+    return Say(say.decode()), int(there), data
 
 
 def _with_names(claim: Claim, note: Entry | None) -> Claim:

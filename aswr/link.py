@@ -16,10 +16,12 @@ import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from .breaker import Breaker
 from .scripts import Script
+
+T = TypeVar("T")
 
 MOST_COMMANDS = 128  # of a batch
 MOST_BYTES = 2**20  # of a batch, unless one command has more
@@ -27,7 +29,7 @@ BULK_LIMIT = 4.0  # times as long as a look may an upload take: nobody waits for
 # What a server says of itself, not of a key: as redis-py's errors or within those of a script.
 _OF_THE_SERVER = (
     "OOM ", "READONLY", "LOADING", "NOAUTH", "WRONGPASS", "NOPERM", "MISCONF", "MASTERDOWN",
-    "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "unknown command", "max number of clients",
+    "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ", "unknown command", "max number of clients",
 )  # fmt: skip
 
 
@@ -78,16 +80,27 @@ class Link:
     # Commands.
 
     async def run(
-        self, script: Script, keys: tuple[str, ...], *args: Any, bulk: bool = False,
-        probe: bool = False,
-    ) -> Any:  # fmt: skip
-        """A script's reply; raises `Unreachable` or `Refused`. ``probe`` asks whatever is known."""
+        self, script: Script, keys: tuple[str, ...], *args: Any, parse: Callable[[Any], T],
+        bulk: bool = False, probe: bool = False,
+    ) -> T:  # fmt: skip
+        """A script's reply, parsed; raises `Unreachable` or `Refused`.
+
+        ``probe`` asks whatever is known of the server.
+        """
         words = ("EVALSHA", script.sha, len(keys), *keys, *args)
-        return await self._ask(words, script, bulk, probe)
+        return self._parsed(await self._ask(words, script, bulk, probe), parse)
 
     async def get(self, key: str) -> bytes | None:
         """What lies at a key; raises as `run`."""
-        return await self._ask(("GET", key), None, False, False)  # type: ignore[no-any-return]
+        return self._parsed(await self._ask(("GET", key), None, False, False), _bytes)
+
+    def _parsed(self, reply: Any, parse: Callable[[Any], T]) -> T:
+        # Whatever it is that answers, it is not Redis, or not to this question.
+        try:
+            return parse(reply)
+        except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
+            self._trip(f"an answer that makes no sense: {error!r}")
+            raise Unreachable from None
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Tell the others; raises as `run`."""
@@ -192,11 +205,13 @@ class Link:
     ) -> AsyncIterator[bytes]:
         """The messages of a channel, from when ``on_begin`` is called to the first doubt.
 
-        The server is asked for a sign of life every ``heartbeat`` seconds. Ends, or raises, where
-        none came in two of these: messages may have been lost.
+        It is called again where redis-py has connected anew by itself. The server is asked for a
+        sign of life every ``heartbeat`` seconds. Ends, or raises, where none came in two of these:
+        messages may have been lost.
         """
         async with contextlib.aclosing(self._client.pubsub()) as news:
-            await news.subscribe(channel)
+            async with asyncio.timeout(2 * heartbeat):
+                await news.subscribe(channel)
             loop = asyncio.get_running_loop()
             heard, asked = loop.time(), -heartbeat
             while loop.time() - heard < 2 * heartbeat:
@@ -213,6 +228,13 @@ class Link:
                 elif message["type"] == "message":
                     yield message["data"]
 
+    async def renew(self) -> None:
+        """Give up the connections there are: answers may be under way that nobody waits for."""
+        pool = getattr(self._client, "connection_pool", None)
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self._brief.limit):
+                await (self._client.aclose() if pool is None else pool.disconnect())
+
     async def close(self) -> None:
         """Drop what waits, and the connections."""
         for lane in (self._brief, self._bulk):
@@ -221,6 +243,12 @@ class Link:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(self._brief.limit):
                 await self._client.aclose()
+
+
+def _bytes(reply: Any) -> bytes | None:
+    if reply is None or isinstance(reply, bytes):
+        return reply
+    raise TypeError(f"{type(reply).__name__} where bytes were asked for")
 
 
 def _fail(commands: list[_Command], error: Exception) -> None:

@@ -302,11 +302,11 @@ def proxy(server: Redis) -> Iterator[Proxy]:
 @pytest.fixture
 def client(server: Redis, proxy: Proxy) -> Iterator[redis.Redis]:
     """A client of the proxy whose connection is open; its first command has passed."""
-    with server.client() as direct:
-        direct.flushall()
-    with server.client(port=proxy.port, socket_timeout=SHORT) as client:
-        client.set("key", "value")
-        yield client
+    server.client().flushall()
+    client = server.client(port=proxy.port, socket_timeout=SHORT)
+    client.set("key", "value")
+    yield client
+    client.connection_pool.disconnect()
 
 
 @pytest.fixture
