@@ -37,7 +37,7 @@ class Breaker:
     def pause(self) -> float:
         """Seconds until it is tried the next time."""
         self._tries += 1
-        return min(TRY_MOST, TRY_FIRST * 1.5 ** (self._tries - 1))
+        return min(TRY_MOST, TRY_FIRST * 1.5 ** min(self._tries - 1, 10))
 
     def mend(self) -> None:
         """The store answers, and what was missed is known."""

@@ -285,6 +285,11 @@ class Concert(Board):
             if flight.load.base == base and flight.follows is not None:
                 self._let_pass(flight, names, passing)
 
+    def cut_off(self) -> None:
+        """Nobody can be heard of any more: who follows looks for himself."""
+        for flight in list(self.flights.values()):
+            flight.tell(Word())
+
     def held(self, key: Hashable) -> Entry | None:
         """What is in memory and not purged, in doubt or not."""
         entry = self.store.original(key)

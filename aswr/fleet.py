@@ -99,6 +99,7 @@ class Fleet(Tier):
     def _opened(self) -> None:
         if self._refuse:
             self.stamps.close_down(True)
+        self.listener.cut_off()
 
     # Opening.
 

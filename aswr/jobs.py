@@ -151,7 +151,7 @@ class Jobs:
             return  # it ticks already: starting twice is no reason to load twice
         self._added[name] = job
         tick = partial(self._tick, weakref.ref(site), job, record, name)
-        self._ticker.add(name, job.interval, tick, aligned=site.engine.shares)
+        self._ticker.add(name, job.interval, tick, aligned=site.shared.in_fleet)
 
     def stop(self) -> None:
         """No more ticks. On the loop."""

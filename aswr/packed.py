@@ -21,7 +21,7 @@ _MADE: dict[str, Any] = {
     "c": lambda parts: CallKey(*parts),
     "t": tuple,
     "i": lambda parts: int(parts[0], 16),
-    "s": lambda parts: parts[0].decode("utf-8", "surrogatepass"),
+    "s": lambda parts: str(parts[0], "utf-8", "surrogatepass"),
 }
 _TAGS: dict[type, str] = {ViewKey: "v", VariantKey: "n", CallKey: "c", tuple: "t"}
 
@@ -55,6 +55,7 @@ def _plain(value: Any) -> Any:
 def _made(value: Any) -> Any:
     if isinstance(value, list):
         return _MADE[value[0]](list(map(_made, value[1:])))
+    hash(value)  # a map is no part of a key
     return value
 
 

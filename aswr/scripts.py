@@ -133,9 +133,9 @@ return reply
 
 # What lies at a key, and who is to load it.
 # KEYS[1] entry, KEYS[2] lease; ARGV: 1 what lies there must be newer than this, and fresh, for no
-# load to be needed; 2 the caller has what has this number; 3 his token, or '' where he will not
-# load; 4 milliseconds that the lease holds.
-# Returns 'fresh', 'lead', 'busy' or 'look', the number of what lies there, and itself or nil.
+# load to be needed; 2 the caller has what has this number; 3 his token; 4 milliseconds that the
+# lease holds.
+# Returns 'fresh', 'lead' or 'busy', the number of what lies there, and itself or nil.
 CLAIM: Final = Script(
     _TEXT
     + _NOW
@@ -145,16 +145,12 @@ local data = redis.call('GET', KEYS[1])
 local number, fresh = head(data)
 local out = false
 if data and (number > tonumber(ARGV[2]) or number == 0) then out = data end
-local reply = {'look', text(number), out}
+local reply = {'busy', text(number), out}
 if number > tonumber(ARGV[1]) and fresh > now then
   reply[1] = 'fresh'
-elseif ARGV[3] ~= '' then
-  if redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[4])
-      or redis.call('GET', KEYS[2]) == ARGV[3] then
-    reply[1] = 'lead'
-  else
-    reply[1] = 'busy'
-  end
+elseif redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[4])
+    or redis.call('GET', KEYS[2]) == ARGV[3] then
+  reply[1] = 'lead'
 end
 return reply
 """

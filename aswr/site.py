@@ -218,11 +218,12 @@ class Site:
             return bare, query
 
     def purge_soon(self, purge: Callable[[Engine], Cleaning]) -> None:
-        """Purge at once; the clean-up runs by itself where a loop runs. Any thread, never waits."""
+        """Purge at once; the clean-up runs by itself, if any is needed. Any thread, never waits."""
         clean = purge(self.engine)
-        running = self._running()
-        if running is not None and not self.engine.closed:
-            running.submit(clean, "aswr purge")
+        if self.engine.closed:
+            return
+        if self._running() is not None or self.engine.shares:
+            self.engine.runtime.submit(clean, "aswr purge")
 
     def knows(self, path: str) -> bool:
         """Is anything stored or loading under a path?"""

@@ -42,6 +42,7 @@ class Marks:
         self.tags: dict[str, int] = {}
         self.latest_tag = 0  # the newest of any tag
         self.keys: dict[Hashable, int] = {}  # of paths, URLs and calls
+        self.newest = 0  # of all there ever were
 
     def latest(self, key: Hashable, tags: tuple[str, ...]) -> int:
         """The newest purge that concerns an entry of ``key`` with ``tags``."""
@@ -54,6 +55,7 @@ class Marks:
 
     def add(self, purge: Purge, number: int) -> None:
         """Take in a purge; an older one of the same name changes nothing."""
+        self.newest = max(self.newest, number)
         if purge.everything:
             self.floor = max(self.floor, number)
             self._drop_below(self.tags, number)
@@ -122,8 +124,8 @@ class Stamps:
             number = number or self._next()
             self._last = max(self._last, number)
             if purge.tags or purge.keys or purge.everything:
-                (self.soft if purge.soft else self.hard).add(purge, number)
                 self._raise_newest(number)
+                (self.soft if purge.soft else self.hard).add(purge, number)
             return number
 
     def learn(self, purge: Purge, number: int) -> bool:

@@ -103,9 +103,12 @@ class Store:
     def _weighed(self, key: Hashable, kept: Any) -> Any:
         """An entry that a purge or a doubt may concern: as it is, as a stale one, or None."""
         stamps, born = self.stamps, kept.born
-        if stamps.latest(key, kept.tags) > born:
+        if stamps.shut or (
+            born <= stamps.hard.newest and stamps.hard.latest(key, kept.tags) > born
+        ):
             return None
-        if self.suspects(key, born) or stamps.soft.latest(key, kept.tags) > born:
+        softly = born <= stamps.soft.newest and stamps.soft.latest(key, kept.tags) > born
+        if softly or self.suspects(key, born):
             entry = kept.entry() if type(kept) is Kept else kept
             return replace(entry, fresh_until=entry.stored)
         return kept

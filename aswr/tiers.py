@@ -57,6 +57,12 @@ class Shared:
         return self._source is not None
 
     @property
+    def in_fleet(self) -> bool:
+        """May it have leases? Of a factory's that is not known before it is called."""
+        source = self._source
+        return callable(source) or isinstance(source, str) or backend.client_of(source) is not None
+
+    @property
     def made(self) -> Tier | None:
         """The store, if it was needed already. Any thread."""
         return self._made
@@ -97,7 +103,6 @@ class Shared:
 
     def _of(self, source: Any) -> Tier:
         config = self._config
-        is_redis = isinstance(source, str) or backend.client_of(source) is not None
         seal: Seal = Signature(self._secret_keys()) if config["ASWR_SIGN"] else Checksum()
         options = {
             "namespace": config["ASWR_NAMESPACE"] or self._name,
@@ -106,7 +111,7 @@ class Shared:
             "timeout": config["ASWR_STORE_TIMEOUT"],
             "carriers": self.carriers,
         }
-        if not is_redis:
+        if not isinstance(source, str) and backend.client_of(source) is None:
             if backend.is_memcached(source):
                 log.warning(
                     "%s: Memcached shares entries, and nothing else: every process loads for "
