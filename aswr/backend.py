@@ -41,7 +41,7 @@ def check(source: Any) -> Any:
     from aiocache.base import BaseCache
 
     if isinstance(source, BaseCache):
-        _refuse_text(source)
+        _refuse_unfit(source)
         return source
     if isinstance(source, type) and issubclass(source, BaseCache):
         return source  # a class is a factory of its instances
@@ -83,8 +83,14 @@ def shown(source: Any) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
-def _refuse_text(cache: "BaseCache") -> None:
-    pool = getattr(client_of(cache), "connection_pool", None)
+def _refuse_unfit(cache: "BaseCache") -> None:
+    client = client_of(cache)
+    if client is not None and not hasattr(client, "pubsub"):
+        raise TypeError(
+            f"cache: its {type(client).__name__} cannot subscribe to news; for a Redis Cluster "
+            "install redis-py 8 or later: pip install 'redis>=8'"
+        )
+    pool = getattr(client, "connection_pool", None)
     if getattr(pool, "connection_kwargs", {}).get("decode_responses"):
         raise TypeError(
             "cache: its Redis client has decode_responses=True, and entries are bytes; leave it out"
@@ -120,7 +126,7 @@ def open_cache(source: Any, timeout: float) -> "BaseCache":
             cache.client = _own(cache_client)
     else:
         cache = copy.copy(source())
-        _refuse_text(cache)
+        _refuse_unfit(cache)
     cache.serializer = NullSerializer(encoding=None)
     cache.timeout = None  # its limit would be one more; who asks has his own
     return cache
@@ -145,7 +151,7 @@ def _own(client: Any) -> Any:
     pool: Any = getattr(client, "connection_pool", None)
     if type(pool) not in (ConnectionPool, BlockingConnectionPool):
         return client  # of a cluster, or of a sentinel
-    options = {**pool.connection_kwargs, **_ways()}
+    options = {k: v for k, v in pool.connection_kwargs.items() if "maint_" not in k} | _ways()
     return _client_on(ConnectionPool(connection_class=pool.connection_class, **options))
 
 

@@ -10,6 +10,7 @@ import random
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from flask import Flask
@@ -82,7 +83,7 @@ class Site:
         if cache is not None and config["ASWR_SIGN"]:
             secret_keys(app)  # an error now, if there is none
         self.shared = Shared(
-            cache, app.name, config, lambda: secret_keys(self.app), self.store.stamps, clock
+            cache, app.name, config, partial(_keys_of, self._app), self.store.stamps, clock
         )
         self.engine = Engine(
             app.name, self.store, runtime, clock=clock, random=random.random, shared=self.shared,
@@ -291,6 +292,12 @@ def secret_keys(app: Flask) -> list[str | bytes]:
     if not app.secret_key:
         raise ValueError("ASWR_SIGN needs a key to sign with: set app.secret_key")
     return [*reversed(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]
+
+
+def _keys_of(app: "weakref.ref[Flask]") -> list[str | bytes]:
+    if (found := app()) is None:
+        raise RuntimeError("the app of this cache no longer exists")
+    return secret_keys(found)
 
 
 def query_of(rules: Rules, query_string: bytes) -> str:
