@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from .breaker import Breaker
-from .link import Link, Refused, Unreachable
+from .link import MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import names_in, purge_of, unpack
 from .runtime import Runtime
 from .scripts import PURGE, SYNC, Script
@@ -39,7 +39,7 @@ log = logging.getLogger("aswr.fleet")
 HEARTBEAT = 0.8  # seconds between signs of life of the subscription; two of them missing is a gap
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
-MOST_UNTOLD = 10_000
+MOST_UNTOLD = 3 * MOST
 _DIGITS = 20  # of the number that ends every message
 
 
@@ -70,7 +70,7 @@ class Backplane:
         self.messages = 0  # heard, for the counters
         self._told = 0  # the last number that the store has told
         self._place = 0
-        self._untold: list[tuple[Purge, int]] = []
+        self._untold: list[tuple[Purge, int]] = []  # with the numbers that they are to have
         self._hearing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,19 +119,17 @@ class Backplane:
         args = (self.worker, GONE_AFTER * MICRO)
         _, epoch, (place, *names) = await self.count(SYNC, self._place, *args, probe=probe)
         if epoch != self.epoch:
-            known = self._stamps.all() if self.epoch else []
             if self.epoch:
                 log.info("the shared store begins anew, and is told what was purged")
                 _, epoch, (place, *names) = await self.count(SYNC, 0, *args, probe=probe)
+                self._untold += self._stamps.all()
             self.epoch = epoch
-            await asyncio.gather(*(self._tell(purge, number, probe) for purge, number in known))
         self._place = int(place)
         for name, number in zip(names[::2], names[1::2], strict=True):
             self._take(name, int(number))
-        while self._untold:
-            purge, number = self._untold[0]
-            await self._tell(purge, number + int(SKEW * MICRO), probe)
-            self._untold.pop(0)
+        while batch := self._untold[:MOST_COMMANDS]:
+            await asyncio.gather(*(self._tell(purge, number, probe) for purge, number in batch))
+            del self._untold[: len(batch)]
 
     def _take(self, name: bytes, number: int) -> None:
         try:
@@ -146,7 +144,7 @@ class Backplane:
         try:
             await self._tell(purge, 0)
         except (Unreachable, Refused):
-            self._untold.append((purge, number))
+            self._untold.append((purge, number + int(SKEW * MICRO)))
             del self._untold[:-MOST_UNTOLD]
             return False
         return True

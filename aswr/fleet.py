@@ -273,6 +273,7 @@ class Fleet(Tier):
         finally:
             if own is not None and stored:
                 self._held.pop(own.token, None)
+                self.listener.ended_elsewhere(own.key, Ending.GONE, 0.0)
             elif lease is not None:
                 await self.release(lease, Ending.GONE if own is None else Ending.UNSTORED)
 
@@ -334,6 +335,8 @@ class Fleet(Tier):
             message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
             names = self._names(lease.key)[1:]
             await link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
+        # Here, too, somebody may have come since, and follow it.
+        self.listener.ended_elsewhere(lease.key, Ending.GONE, 0.0)
 
     def tell_read(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
         if self._back is not None:

@@ -43,8 +43,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 """
 
-# The number and the end of freshness that an envelope's head tells; 0 for anything else.
+# What lies at a key, unless it is of another type; and the number and the end of freshness that an
+# envelope's head tells, 0 for anything else.
 _HEAD = _lua("""
+local function look(key)
+  local data = redis.pcall('GET', key)
+  if type(data) == 'table' then return false end
+  return data
+end
 local function head(data)
   if not data or string.len(data) < 24 or string.sub(data, 1, 5) ~= 'MAGIC' then return 0, 0 end
   return struct.unpack('>I8', data, 9), struct.unpack('>I8', data, 17)
@@ -141,7 +147,7 @@ CLAIM: Final = Script(
     + _NOW
     + _HEAD
     + """
-local data = redis.call('GET', KEYS[1])
+local data = look(KEYS[1])
 local number, fresh = head(data)
 local out = false
 if data and (number > tonumber(ARGV[2]) or number == 0) then out = data end
@@ -163,7 +169,7 @@ STORE: Final = Script(
     _HEAD
     + """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-local there = head(redis.call('GET', KEYS[1]))
+local there = head(look(KEYS[1]))
 if there > tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
@@ -188,7 +194,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 DROP: Final = Script(
     _HEAD
     + """
-if head(redis.call('GET', KEYS[1])) > tonumber(ARGV[1]) then return 0 end
+if head(look(KEYS[1])) > tonumber(ARGV[1]) then return 0 end
 return redis.call('DEL', KEYS[1])
 """
 )
