@@ -69,7 +69,7 @@ class Concert(Board):
             return False
         if flight.load.name in tier.uncarried:
             return await self._alone(flight, tier)
-        token, joined = uuid.uuid4().hex, None
+        token, joined, began = uuid.uuid4().hex, None, asyncio.get_running_loop().time()
         while True:
             flight.follows = asyncio.get_running_loop().create_future()
             key, held = flight.key, self.store.original(flight.key)
@@ -90,7 +90,7 @@ class Concert(Board):
                 return True
             if claim.say is Say.LEAD and held and self._outlasts(flight, held, claim.number):
                 return await self._restore(flight, tier, held)
-            if claim.say is not Say.BUSY:
+            if claim.say is not Say.BUSY or self._might_wait_for_itself(flight, tier, began):
                 return await self._alone(flight, tier)
             joined = claim.number  # who loads there brings something newer than what lies there
             word = await self._follow(flight, tier)
@@ -193,6 +193,14 @@ class Concert(Board):
         await asyncio.wait({flight.follows}, timeout=tier.poll)
         return flight.follows.result() if flight.follows.done() else None
 
+    def _might_wait_for_itself(self, flight: Flight, tier: Tier, began: float) -> bool:
+        """Has a load's own code waited for long for that of another process, which may wait for it?
+
+        To load here shows whether it is a cycle.
+        """
+        waited = asyncio.get_running_loop().time() - began
+        return waited > tier.lease and any(waiter.parent for waiter in flight.waiters)
+
     def _needless(self, flight: Flight) -> bool:
         """There is nothing to load, and nobody waits; who does looks again."""
         self._end(flight)
@@ -231,6 +239,12 @@ class Concert(Board):
         if loaded.failed or loaded.fate in (Fate.FAILED, Fate.KEEP):
             return Ending.FAILED
         return Ending.UNSTORED
+
+    def _expire(self, flight: Flight) -> None:
+        super()._expire(flight)
+        if flight.lease is not None:  # it may never end: others may try
+            giving = self._give_back(flight)
+            self.runtime.task(giving, "aswr lease", contextvars.Context())
 
     def _let_pass(self, flight: Flight, names: tuple[str, ...], passing: str) -> None:
         super()._let_pass(flight, names, passing)

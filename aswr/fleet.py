@@ -82,6 +82,7 @@ class Fleet(Tier):
         self._timeout = timeout
         self._interval = max(0.02, 0.4 * propagation)
         self._refuse = refuse
+        self.lease = lease
         self.poll = lease * (1 - HELD) / 2  # seconds after which who waits asks again
         self.breaker = Breaker(f"the shared store at {backend.shown(self._source)}", self._opened)
         self._link: Link | None = None

@@ -83,6 +83,7 @@ class Tier(ABC):
 
     fleet = False  # has it leases and a backplane?
     poll = 1.0  # seconds after which who follows another process's load asks again
+    lease = 0.0  # seconds after which the load of a process that died is another's
 
     def __init__(
         self, stamps: Stamps, clock: Callable[[], float], carriers: dict[str, Carrier]
