@@ -37,6 +37,7 @@ from .tier import Ending, Listener
 log = logging.getLogger("aswr.fleet")
 
 HEARTBEAT = 0.8  # seconds between signs of life of the subscription; two of them missing is a gap
+LIFE = 3.0  # seconds after which a worker says that it is there
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
 MOST_UNTOLD = 3 * MOST
@@ -67,7 +68,9 @@ class Backplane:
         self._control = (f"{prefix}numbers", f"{prefix}log")
         self._workers = f"{prefix}workers"
         self.epoch = 0
+        self.workers = 0  # how many there are
         self.messages = 0  # heard, for the counters
+        self._said_at = -LIFE  # that this one is there
         self._told = 0  # the last number that the store has told
         self._place = 0
         self._untold: list[tuple[Purge, int]] = []  # with the numbers that they are to have
@@ -116,15 +119,20 @@ class Backplane:
 
     async def sync(self, probe: bool = False) -> None:
         """Take in what was purged elsewhere. Raises `Unreachable` or `Refused`."""
-        args = (self.worker, GONE_AFTER * MICRO)
-        _, epoch, (place, *names) = await self.count(SYNC, self._place, *args, probe=probe)
+        now = asyncio.get_running_loop().time()
+        lives = probe or now - self._said_at > LIFE
+        args = (self.worker if lives else "", GONE_AFTER * MICRO)
+        _, epoch, found = await self.count(SYNC, self._place, *args, probe=probe)
+        if lives:
+            self._said_at = now
         if epoch != self.epoch:
             if self.epoch:
                 log.info("the shared store begins anew, and is told what was purged")
-                _, epoch, (place, *names) = await self.count(SYNC, 0, *args, probe=probe)
+                _, epoch, found = await self.count(SYNC, 0, *args, probe=probe)
                 self._untold += self._stamps.all()
             self.epoch = epoch
-        self._place = int(place)
+        workers, place, *names = found
+        self.workers, self._place = int(workers), int(place)
         for name, number in zip(names[::2], names[1::2], strict=True):
             self._take(name, int(number))
         while batch := self._untold[:MOST_COMMANDS]:

@@ -46,6 +46,7 @@ log = logging.getLogger("aswr.fleet")
 MOST_UNSAVED = 10_000
 HELD = 0.8  # of the lease time: the rest is for the others to notice that it ended
 LONGEST = 2**45  # milliseconds that Redis is asked to keep anything
+MOST_TOLD = 100  # workers that are told of everything; in larger fleets only what they must know
 AHEAD = 3600 * MICRO  # what was born later than that after now was born nowhere
 TRIES = 4  # looks at a key where what lies there turns out to be dead, each time
 
@@ -160,9 +161,9 @@ class Fleet(Tier):
     def _name(self, key: Hashable) -> str:
         return f"{self._prefix}{{{digest(key)}}}"
 
-    def _names(self, key: Hashable) -> tuple[str, str]:
+    def _names(self, key: Hashable) -> tuple[str, str, str]:
         name = self._name(key)
-        return name, f"{name}:lease"
+        return name, f"{name}:lease", f"{name}:awaited"
 
     async def _sealed(self, key: Hashable, entry: Entry, plain: bytes | None, epoch: int) -> bytes:
         offset = self.stamps.offset
@@ -287,10 +288,11 @@ class Fleet(Tier):
         try:
             link, back = await self._ready()
             data = await self._sealed(key, entry, plain, back.epoch)
-            message = back.message("stored", pack(key), number=entry.born) if told else b""
+            message = back.message("stored", pack(key), number=entry.born)
+            who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"
             await link.run(
                 STORE, self._names(key), token, entry.born, data, milliseconds, back.channel,
-                message, parse=int, bulk=True,
+                message, who, parse=int, bulk=True,
             )  # fmt: skip
         except Unreachable:
             self._unsaved.pop(key, None)
@@ -334,7 +336,7 @@ class Fleet(Tier):
         with contextlib.suppress(Unreachable, Refused):
             link, back = await self._ready()
             message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
-            names = self._names(lease.key)[1:]
+            names = self._names(lease.key)[1:2]
             await link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
         # Here, too, somebody may have come since, and follow it.
         self.listener.ended_elsewhere(lease.key, Ending.GONE, 0.0)
@@ -360,7 +362,7 @@ class Fleet(Tier):
         for lease in due:
             self._held[lease.token] = lease, now
         calls = (
-            link.run(RENEW, self._names(lease.key)[1:], lease.token, self._lease_ms, parse=int)
+            link.run(RENEW, self._names(lease.key)[1:2], lease.token, self._lease_ms, parse=int)
             for lease in due
         )
         replies = await asyncio.gather(*calls, return_exceptions=True)
@@ -387,6 +389,7 @@ class Fleet(Tier):
             "store_errors": self.breaker.errors + self.unreadable,
             "store_commands": 0 if self._link is None else self._link.commands,
             "store_reachable": int(self.breaker.closed),
+            "workers": 0 if self._back is None else self._back.workers,
             "messages": 0 if self._back is None else self._back.messages,
             "leases": len(self._held),
             "unsaved": len(self._unsaved),

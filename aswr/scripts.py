@@ -6,6 +6,7 @@ which microseconds since the epoch need until the year 2255.
 
     entry    aswr:NAMESPACE:VERSION:{DIGEST}        an envelope, see `envelope`
     lease    aswr:NAMESPACE:VERSION:{DIGEST}:lease  the token of who loads it
+    awaited  ... {DIGEST}:awaited                   there, if somebody else waits for that load
     numbers  aswr:{NAMESPACE:VERSION}:numbers       hash: "#" the last number, "!" the epoch, and
                                                     name of a purge -> its number
     log      aswr:{NAMESPACE:VERSION}:log           sorted set: name of a purge -> its place in the
@@ -114,16 +115,21 @@ return {text(place), text(now), epoch, text(number)}
 )
 
 # What was purged since a place in the log, and a sign of life.
-# KEYS[3] workers; ARGV: 3 the place; 4 the worker; 5 microseconds after which one counts as gone.
-# Returns the last number, now, epoch, the place reached, and names with their numbers in turn.
+# KEYS[3] workers; ARGV: 3 the place; 4 the worker, or '' where it has said so of late; 5 microseconds
+# after which one counts as gone.
+# Returns the last number, now, epoch, how many workers there are, the place reached, and names with
+# their numbers in turn.
 SYNC: Final = Script(
     _COUNT
     + """
-redis.call('ZADD', KEYS[3], text(now), ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - tonumber(ARGV[5])))
-redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[5]) / 1000))
+if ARGV[4] ~= '' then
+  redis.call('ZADD', KEYS[3], text(now), ARGV[4])
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - tonumber(ARGV[5])))
+  redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[5]) / 1000))
+end
+local workers = redis.call('ZCARD', KEYS[3])
 local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[3], '+inf', 'WITHSCORES')
-local reply, place = {text(last), text(now), epoch, ''}, tonumber(ARGV[3])
+local reply, place = {text(last), text(now), epoch, text(workers), ''}, tonumber(ARGV[3])
 for i = 1, #found, 2 do
   local made = redis.call('HGET', KEYS[1], found[i])
   if made and string.sub(found[i], 1, 1) ~= '!' then
@@ -132,14 +138,14 @@ for i = 1, #found, 2 do
     table.insert(reply, made)
   end
 end
-reply[4] = text(place)
+reply[5] = text(place)
 return reply
 """
 )
 
 # What lies at a key, and who is to load it.
-# KEYS[1] entry, KEYS[2] lease; ARGV: 1 what lies there must be newer than this, and fresh, for no
-# load to be needed; 2 the caller has what has this number; 3 his token; 4 milliseconds that the
+# KEYS[1] entry, KEYS[2] lease, KEYS[3] awaited; ARGV: 1 what lies there must be newer than this, and
+# fresh, for no load to be needed; 2 the caller has what has this number; 3 his token; 4 milliseconds that the
 # lease holds.
 # Returns 'fresh', 'lead' or 'busy', the number of what lies there, and itself or nil.
 CLAIM: Final = Script(
@@ -157,22 +163,29 @@ if number > tonumber(ARGV[1]) and fresh > now then
 elseif redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[4])
     or redis.call('GET', KEYS[2]) == ARGV[3] then
   reply[1] = 'lead'
+else
+  redis.call('SET', KEYS[3], '', 'PX', ARGV[4])
 end
 return reply
 """
 )
 
-# Store an entry unless a newer one is there, give the lease back, and tell the others.
-# KEYS[1] entry, KEYS[2] lease; ARGV: 1 token or ''; 2 number; 3 envelope; 4 milliseconds to live;
-# 5 channel; 6 message, or ''. Returns whether it was stored.
+# Store an entry unless a newer one is there, give the lease back, and tell the others: all of them,
+# or only where somebody waits, or serves as fresh what lay there.
+# KEYS as of CLAIM; ARGV: 1 token or ''; 2 number; 3 envelope; 4 milliseconds to live; 5 channel;
+# 6 message; 7 who is told: 'all', 'some' or 'none'. Returns whether it was stored.
 STORE: Final = Script(
-    _HEAD
+    _NOW
+    + _HEAD
     + """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-local there = head(look(KEYS[1]))
+local there, fresh = head(look(KEYS[1]))
 if there > tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
+local awaited = redis.call('DEL', KEYS[3]) == 1
+if ARGV[7] == 'all' or (ARGV[7] == 'some' and (awaited or fresh > now)) then
+  redis.call('PUBLISH', ARGV[5], ARGV[6])
+end
 return 1
 """
 )
