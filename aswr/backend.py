@@ -12,6 +12,7 @@ backplane (`plain`) until `link` is written once more, for GLIDE's scripts and i
 """
 
 import copy
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
@@ -52,7 +53,9 @@ def check(source: Any) -> Any:
 
 
 def _check_address(address: str) -> str:
-    scheme = address.partition("://")[0] if "://" in address else ""
+    scheme, _, rest = address.partition("://")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) or "://" not in address:
+        scheme = ""  # it may be a password
     if scheme not in SCHEMES:
         known = ", ".join(f"{one}://" for one in SCHEMES)
         raise ValueError(
@@ -60,12 +63,15 @@ def _check_address(address: str) -> str:
             "store give an aiocache cache object"
         )
     try:
-        from redis.asyncio.connection import parse_url
+        import redis.asyncio  # noqa: F401
     except ImportError as error:
         raise ImportError(f"cache: {scheme}:// needs redis-py; {_INSTALL}") from error
     try:
-        parse_url(address)
-    except ValueError:
+        if re.search(r"[/?#].*@", rest, re.DOTALL):  # a password that was not quoted
+            raise ValueError
+        _ = urlsplit(address).port
+        _pool_of(address, 1.0).make_connection()  # of its options, it is the one that knows them
+    except (ValueError, TypeError):
         raise ValueError(
             f"cache: this {scheme}:// address cannot be read; write "
             f"{scheme}://[[user]:[password]@]host[:port][/database], or unix:///path?db=0; "
@@ -90,7 +96,7 @@ def _refuse_unfit(cache: "BaseCache") -> None:
             f"cache: its {type(client).__name__} cannot subscribe to news; for a Redis Cluster "
             "install redis-py 8 or later: pip install 'redis>=8'"
         )
-    pool = getattr(client, "connection_pool", None)
+    pool = getattr(client, "connection_pool", client)  # a cluster's client has options itself
     if getattr(pool, "connection_kwargs", {}).get("decode_responses"):
         raise TypeError(
             "cache: its Redis client has decode_responses=True, and entries are bytes; leave it out"
@@ -100,7 +106,8 @@ def _refuse_unfit(cache: "BaseCache") -> None:
 def client_of(cache: Any) -> Any:
     """The redis-py client of a cache object, or None."""
     client = getattr(cache, "client", None)
-    return client if type(client).__module__.startswith("redis.asyncio") else None
+    modules = {kind.__module__ for kind in type(client).__mro__}
+    return client if any(name.startswith("redis.asyncio") for name in modules) else None
 
 
 def is_memcached(cache: Any) -> bool:
@@ -134,14 +141,20 @@ def open_cache(source: Any, timeout: float) -> "BaseCache":
 
 def _of_address(address: str, timeout: float) -> "BaseCache":
     from aiocache import RedisCache
+
+    cache = RedisCache()
+    cache.client = _client_on(_pool_of(address, timeout))
+    return cache
+
+
+def _pool_of(address: str, timeout: float) -> Any:
     from redis.asyncio import BlockingConnectionPool
     from redis.asyncio.connection import parse_url
 
-    options = {**parse_url(address), **_ways(), "socket_connect_timeout": timeout}
-    pool = BlockingConnectionPool(max_connections=_CONNECTIONS, timeout=timeout, **options)
-    cache = RedisCache()
-    cache.client = _client_on(pool)
-    return cache
+    defaults = {
+        "max_connections": _CONNECTIONS, "timeout": timeout, "socket_connect_timeout": timeout,
+    }  # fmt: skip
+    return BlockingConnectionPool(**{**defaults, **parse_url(address), **_ways()})
 
 
 def _own(client: Any) -> Any:

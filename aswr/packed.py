@@ -77,4 +77,8 @@ def purge_of(name: bytes) -> Purge:
         return Purge(everything=True, soft=soft)
     if name[1:2] == b"t":
         return Purge(tags=(rest.decode("utf-8", "surrogatepass"),), soft=soft)
-    return Purge(keys=(unpack(rest),), soft=soft)
+    key = unpack(rest)
+    is_url = type(key) is tuple and [type(part) for part in key] == [str, str]
+    if not (is_url or type(key) in (str, CallKey)):
+        raise ValueError(f"nothing is purged by {key!r}")
+    return Purge(keys=(key,), soft=soft)

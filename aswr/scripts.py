@@ -115,8 +115,8 @@ return {text(place), text(now), epoch, text(number)}
 )
 
 # What was purged since a place in the log, and a sign of life.
-# KEYS[3] workers; ARGV: 3 the place; 4 the worker, or '' where it has said so of late; 5 microseconds
-# after which one counts as gone.
+# KEYS[3] workers; ARGV: 3 the place; 4 the worker, or '' where it has said so of late; 5 after how
+# many microseconds one counts as gone.
 # Returns the last number, now, epoch, how many workers there are, the place reached, and names with
 # their numbers in turn.
 SYNC: Final = Script(
@@ -144,9 +144,9 @@ return reply
 )
 
 # What lies at a key, and who is to load it.
-# KEYS[1] entry, KEYS[2] lease, KEYS[3] awaited; ARGV: 1 what lies there must be newer than this, and
-# fresh, for no load to be needed; 2 the caller has what has this number; 3 his token; 4 milliseconds that the
-# lease holds.
+# KEYS[1] entry, KEYS[2] lease, KEYS[3] awaited; ARGV: 1 what lies there must be newer than this,
+# and fresh, for no load to be needed; 2 the caller has what has this number; 3 his token;
+# 4 milliseconds that the lease holds.
 # Returns 'fresh', 'lead' or 'busy', the number of what lies there, and itself or nil.
 CLAIM: Final = Script(
     _TEXT

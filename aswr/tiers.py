@@ -94,6 +94,8 @@ class Shared:
                 return None
             try:
                 source = backend.check(source())
+                if source is None or callable(source):
+                    raise TypeError(f"cache: the factory made {source!r}, and no cache or address")
             except Exception as error:
                 self._breaker.trip(error)
                 self._retry_at = now + self._breaker.pause()
