@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import math
 import os
 import random
 import socket
@@ -56,6 +57,7 @@ class Backplane:
         prefix: str,
         interval: float,
         listener: Listener,
+        untold: list[tuple[Purge, int]],
     ) -> None:
         self._link = link
         self._breaker = breaker
@@ -71,9 +73,12 @@ class Backplane:
         self.workers = 0  # how many there are
         self.messages = 0  # heard, for the counters
         self._said_at = -LIFE  # that this one is there
-        self._told = 0  # the last number that the store has told
+        self._took = math.inf  # seconds, of the answer that the offset is from
+        self._doubted = True  # is all of the log to be looked at?
+        self._syncing = asyncio.Lock()
+        self.told = 0  # the last number that the store has told
         self._place = 0
-        self._untold: list[tuple[Purge, int]] = []  # with the numbers that they are to have
+        self._untold = untold  # with the numbers that they are to have
         self._hearing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -108,36 +113,73 @@ class Backplane:
         `Unreachable` or `Refused`.
         """
         keys = (*self._control, self._workers) if script is SYNC else self._control
-        began, known = self._clock(), (self._stamps.last, self._told)
+        began, known = self._clock(), (self._stamps.last, self.told)
         words = (*known, *args)
         reply = await self._link.run(script, keys, *words, parse=_counted, probe=probe)
         number, now, epoch, rest = reply
-        self._stamps.offset = now - int((began + self._clock()) / 2 * MICRO)
-        self._told = max(self._told, number)
-        self._stamps.observe(self._told)
+        self._measure(began, self._clock(), now)
+        self.told = max(self.told, number)
+        self._stamps.observe(self.told)
+        most = max(now, self.told) + int(SKEW * MICRO)
+        if self._stamps.clamp(most):
+            self._listener.clamped(most)
         return number, epoch, rest
 
+    def _measure(self, began: float, ended: float, now: int) -> None:
+        """How far the server's clock is from ours, to within half of what asking took.
+
+        Of late answers only what cannot be their lateness counts.
+        """
+        took = max(0.0, ended - began)
+        offset = now - int((began + ended) / 2 * MICRO)
+        unlike = abs(offset - self._stamps.offset) > took * MICRO
+        if took <= self._took or unlike:
+            self._stamps.offset, self._took = offset, max(took, 0.0005)
+        else:
+            self._took *= 1.5  # clocks drift: in a while it counts
+
     async def sync(self, probe: bool = False) -> None:
-        """Take in what was purged elsewhere. Raises `Unreachable` or `Refused`."""
+        """Take in what was purged elsewhere, tell what is still untold.
+
+        Raises `Unreachable` or `Refused`.
+        """
+        async with self._syncing:
+            await self._sync(probe)
+
+    async def _sync(self, probe: bool) -> None:
         now = asyncio.get_running_loop().time()
         lives = probe or now - self._said_at > LIFE
         args = (self.worker if lives else "", GONE_AFTER * MICRO)
-        _, epoch, found = await self.count(SYNC, self._place, *args, probe=probe)
+        since, self._doubted = 0 if self._doubted else self._place, False
+        _, epoch, found = await self.count(SYNC, since, *args, probe=probe)
         if lives:
             self._said_at = now
-        if epoch != self.epoch:
-            if self.epoch:
-                log.info("the shared store begins anew, and is told what was purged")
-                _, epoch, found = await self.count(SYNC, 0, *args, probe=probe)
-                self._untold += self._stamps.all()
-            self.epoch = epoch
+        if epoch != self.epoch and self.epoch and since:
+            since = 0
+            _, epoch, found = await self.count(SYNC, since, *args, probe=probe)
+        if epoch != self.epoch and self.epoch:
+            log.info("the shared store begins anew, and is told what was purged")
+        self.epoch = epoch
         workers, place, *names = found
         self.workers, self._place = int(workers), int(place)
+        if not since:
+            self._owe_what_is_missing(names)
         for name, number in zip(names[::2], names[1::2], strict=True):
             self._take(name, int(number))
         while batch := self._untold[:MOST_COMMANDS]:
             await asyncio.gather(*(self._tell(purge, number, probe) for purge, number in batch))
             del self._untold[: len(batch)]
+
+    def _owe_what_is_missing(self, names: list[bytes]) -> None:
+        """The store may have come back without its last writes: tell it again what it lacks."""
+        there = {
+            bytes(name): int(number) for name, number in zip(names[::2], names[1::2], strict=True)
+        }
+        for purge, number in self._stamps.all():
+            (name,) = names_in(purge)
+            covered = max(there.get(name, 0), there.get(name[:1] + b"*", 0))
+            if covered < number:
+                self._untold.append((purge, number))
 
     def _take(self, name: bytes, number: int) -> None:
         try:
@@ -172,16 +214,6 @@ class Backplane:
         end = b"" if number is None else f"{number:0{_DIGITS}d}".encode()
         return msgspec.msgpack.encode([self.worker, kind, *parts]) + end
 
-    def tell(self, runtime: Runtime, kind: str, *parts: Any) -> None:
-        """Tell the others something that may be lost."""
-
-        async def publish() -> None:
-            with contextlib.suppress(Unreachable, Refused):
-                await self._link.publish(self.channel, self.message(kind, *parts, number=0))
-
-        if self._breaker.closed:
-            runtime.task(publish(), "aswr news", contextvars.Context())
-
     def _heard(self, message: bytes) -> None:
         try:
             sender, kind, *parts = msgspec.msgpack.decode(message[:-_DIGITS])
@@ -195,8 +227,7 @@ class Backplane:
                 ending, seconds = Ending(parts[1]), float(parts[2])
                 self._listener.ended_elsewhere(unpack(parts[0]), ending, seconds)
             elif kind == "read":
-                names = tuple(map(str, parts[1]))
-                self._listener.read_elsewhere(unpack(parts[0]), names, str(parts[2]))
+                self._listener.read_elsewhere(unpack(parts[0]), *reads_in(parts[1]))
             elif kind == "purged":
                 for name in parts[0]:
                     self._take(name, number)
@@ -213,6 +244,7 @@ class Backplane:
             pause = self._breaker.pause() if broken else self._interval
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
             try:
+                self._doubted = self._doubted or broken
                 await self.sync(probe=broken)
                 if broken:
                     self._stamps.distrust()
@@ -236,7 +268,14 @@ class Backplane:
 
     def _begun(self) -> None:
         self._stamps.distrust()  # of what was stored before, nobody may have told us
+        self._doubted = True
         self._hearing.set()
+
+
+def reads_in(data: bytes) -> tuple[tuple[str, ...], str]:
+    """What a load has read, and why everybody passes, of `Fleet.tell_read`; raises `ValueError`."""
+    names, passing = msgspec.msgpack.decode(data, type=tuple[tuple[str, ...], str])
+    return names, passing
 
 
 def _counted(reply: Any) -> tuple[int, int, int, list[bytes]]:

@@ -192,7 +192,8 @@ class Board:
         if flight.work is not None:
             self.runtime.executor.promote(flight.work)
         stamps = self.store.stamps  # which tags the answer will bear nobody knows yet
-        waiter.late = max(stamps.hard.latest(flight.key, ()), stamps.hard.latest_tag) > flight.born
+        purged = max(stamps.hard.latest(flight.key, ()), stamps.hard.latest_tag, stamps.cut)
+        waiter.late = purged > flight.born
         if flight.expired and flight.timer is None:
             self._arm(flight)  # this one waits for a load whose time is already up
 
@@ -293,6 +294,7 @@ class Board:
             stored = self.store.publish(key, entry)
         elif fate is Fate.DROP and purged < flight.born:
             self.store.discard(key)
+        purged = max(purged, self.store.stamps.cut)
         if fate is not Fate.STORE:  # it tells no tags: any purged one might have been its own
             purged = max(purged, self.store.stamps.hard.latest_tag)
         self._end(flight)

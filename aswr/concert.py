@@ -58,14 +58,20 @@ class Concert(Board):
         """
         newer_than, tier = 0, self.tier
         if tier is not None and tier.fleet:
-            newer_than = self.store.stamps.tick() - int(interval * MICRO / 2)
+            stamps = self.store.stamps
+            now, last = stamps.now(), stamps.last
+            ahead = last > now + MICRO  # then numbers tell no times, and everybody loads
+            newer_than = last if ahead else now - int(interval * MICRO / 2)
         return self._want(load.due_since(newer_than), periodic=True)
 
     # Before a load.
 
     async def _consult(self, flight: Flight) -> bool:
         tier = self.tier
-        if tier is None or not flight.load.shared:
+        if tier is None:
+            return False
+        if not flight.load.shared:
+            await tier.open()  # purges reach it all the same
             return False
         if flight.load.name in tier.uncarried:
             return await self._alone(flight, tier)
@@ -90,9 +96,13 @@ class Concert(Board):
                 return True
             if claim.say is Say.LEAD and held and self._outlasts(flight, held, claim.number):
                 return await self._restore(flight, tier, held)
+            if claim.say is Say.FRESH:  # purged meanwhile, or not new enough for who came meanwhile
+                joined = claim.number
+                continue
             if claim.say is not Say.BUSY or self._might_wait_for_itself(flight, tier, began):
                 return await self._alone(flight, tier)
             joined = claim.number  # who loads there brings something newer than what lies there
+            self._hear_of_reads(flight, claim.reads, claim.passing)
             word = await self._follow(flight, tier)
             if word is not None and word.ending in (Ending.UNSTORED, Ending.FAILED):
                 if flight.attended:
@@ -249,7 +259,7 @@ class Concert(Board):
     def _let_pass(self, flight: Flight, names: tuple[str, ...], passing: str) -> None:
         super()._let_pass(flight, names, passing)
         if flight.lease is not None and (tier := self.tier) is not None:
-            tier.tell_read(flight.load.base, names, passing)
+            tier.tell_read(flight.lease, flight.load.base, flight.names, passing)
 
     # What is told of other processes.
 
@@ -297,7 +307,19 @@ class Concert(Board):
         """A render in another process has read something: who cannot share it waits no more."""
         for flight in list(self.flights.values()):
             if flight.load.base == base and flight.follows is not None:
-                self._let_pass(flight, names, passing)
+                self._hear_of_reads(flight, names, passing)
+
+    def _hear_of_reads(self, flight: Flight, names: tuple[str, ...], passing: str) -> None:
+        if names or passing:
+            flight.names = tuple(sorted({*flight.names, *names}))  # for who comes later
+            flight.passing = flight.passing or passing
+            self._let_pass(flight, flight.names, flight.passing)
+
+    def clamped(self, most: int) -> None:
+        """No number is above this: this process's clock was ahead when it drew them."""
+        self.store.lower(most)
+        for flight in self.flights.values():
+            flight.born = min(flight.born, most)
 
     def cut_off(self) -> None:
         """Nobody can be heard of any more: who follows looks for himself."""

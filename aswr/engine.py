@@ -194,7 +194,9 @@ class Engine(Concert):
             for name in purge.keys:
                 self._prunable[name] = max(number, self._prunable.get(name, 0))
             self._prune()
-        return not self.shares
+        if self.shared:
+            self.shared.owe(purge, number)
+        return not self.shared
 
     # Looking.
 

@@ -19,6 +19,7 @@ VERSION = 4
 MAGIC = b"aswr" + bytes([VERSION])
 _HEAD = struct.Struct(">4sBBHQQ")
 _ZSTD = 1
+LARGEST = 16 * 2**20  # bytes; more takes too long to fetch while somebody waits
 _LEAST_SAVED = 0.9  # what does not get smaller than that stays as it is
 _LARGEST_NUMBER = 2**53  # what a script's numbers carry exactly
 
@@ -70,6 +71,10 @@ class Unreadable(ValueError):
     """Bytes that were not sealed here under this name."""
 
 
+class TooLarge(ValueError):
+    """A payload that no other process would take."""
+
+
 class Envelopes:
     """How one app's entries are sealed.
 
@@ -79,7 +84,7 @@ class Envelopes:
 
     def __init__(self, seal: Seal, limit: int, compress_above: int | None) -> None:
         self._seal = seal
-        self._limit = limit
+        self._limit = min(limit, LARGEST - 1024)
         self._zstd = _zstandard()
         self._compress_above = compress_above if self._zstd is not None else None
 
@@ -88,7 +93,9 @@ class Envelopes:
         return size > (2**16 if self._compress_above is None else min(2**16, self._compress_above))
 
     def seal(self, name: bytes, number: int, fresh_until: int, payload: bytes) -> bytes:
-        """The bytes to store under ``name``."""
+        """The bytes to store under ``name``; raises `TooLarge`."""
+        if len(payload) > self._limit:
+            raise TooLarge(f"{len(payload)} bytes")
         flags = 0
         if self._compress_above is not None and len(payload) > self._compress_above:
             packed = self._zstd.ZstdCompressor(level=3).compress(payload)

@@ -26,17 +26,18 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from msgspec.structs import replace
 
 from . import backend, codec
-from .backplane import Backplane
+from .backplane import SKEW, Backplane, reads_in
 from .breaker import Breaker
 from .codec import Entry
-from .envelope import Envelopes, Unreadable
+from .envelope import LARGEST, Envelopes, TooLarge, Unreadable
 from .keys import digest
 from .link import Link, Refused, Unreachable
 from .packed import pack
-from .scripts import CLAIM, DROP, NUMBER, RELEASE, RENEW, STORE
+from .scripts import CLAIM, DROP, LOOK, NUMBER, READ, RELEASE, RENEW, STORE
 from .stamps import MICRO, NEVER, Purge, Stamps
 from .tier import ALONE, Claim, Ending, Lease, Say, Tier
 from .values import Carrier
@@ -92,6 +93,7 @@ class Fleet(Tier):
         self._retry_at = 0.0
         self._held: dict[str, tuple[Lease, float]] = {}  # by token, with when it was last renewed
         self._unsaved: dict[Hashable, None] = {}
+        self.untold: list[tuple[Purge, int]] = []
         self.unreadable = 0
 
     @property
@@ -105,7 +107,7 @@ class Fleet(Tier):
 
     # Opening.
 
-    async def _open(self) -> None:
+    async def open(self) -> None:
         """Connect, catch up with the fleet, and listen; waits for that once, and not long."""
         if self._opening is not None:
             await asyncio.shield(self._opening)
@@ -136,13 +138,13 @@ class Fleet(Tier):
         control = f"{own}aswr:{{{self._space}}}:"
         self._back = Backplane(
             self._link, self.breaker, self.stamps, self.clock, control, self._interval,
-            self.listener,
+            self.listener, self.untold,
         )  # fmt: skip
         self._back.begin(runtime, self._keep_leases, self._recovered)
         await self._back.ready(self._timeout)
 
     async def _ready(self) -> tuple[Link, Backplane]:
-        await self._open()
+        await self.open()
         if self._link is None or self._back is None or not self.breaker.closed:
             raise Unreachable
         return self._link, self._back
@@ -155,15 +157,16 @@ class Fleet(Tier):
             await back.close()
         if link is not None:
             await link.close()
+        self.stamps.close_down(False)
 
     # Names and bytes.
 
     def _name(self, key: Hashable) -> str:
         return f"{self._prefix}{{{digest(key)}}}"
 
-    def _names(self, key: Hashable) -> tuple[str, str, str]:
+    def _names(self, key: Hashable) -> tuple[str, ...]:
         name = self._name(key)
-        return name, f"{name}:lease", f"{name}:awaited"
+        return name, f"{name}:lease", f"{name}:awaited", f"{name}:read"
 
     async def _sealed(self, key: Hashable, entry: Entry, plain: bytes | None, epoch: int) -> bytes:
         offset = self.stamps.offset
@@ -201,7 +204,8 @@ class Fleet(Tier):
             log.debug("what lies at %r is no entry (%s)", key, error)
             await link.run(DROP, (self._name(key),), NEVER, parse=int)
             return None
-        if entry.born > int(self.clock() * MICRO) + self.stamps.offset + AHEAD:
+        now = max(int(self.clock() * MICRO) + self.stamps.offset, back.told)
+        if entry.born > now + AHEAD:
             return None
         self.stamps.observe(entry.born)
         dead = epoch != back.epoch or self.stamps.latest(key, entry.tags) > entry.born
@@ -227,8 +231,10 @@ class Fleet(Tier):
         self, link: Link, back: Backplane, key: Hashable, seen: int, floor: int, token: str
     ) -> Claim:
         for _ in range(TRIES):
-            words = (floor, seen, token, self._lease_ms)
-            say, there, data = await link.run(CLAIM, self._names(key), *words, parse=_claimed)
+            words = (floor, seen, token, self._lease_ms, LARGEST)
+            say, there, data, reads = await link.run(
+                CLAIM, self._names(key), *words, parse=_claimed
+            )
             lease = Lease(key, token) if say is Say.LEAD else None
             entry = None if data is None else await self._found(link, back, key, data)
             if entry is not None and entry.names:
@@ -236,7 +242,7 @@ class Fleet(Tier):
             softened = self.stamps.soft.latest(key, () if entry is None else entry.tags) > there
             unwanted = say is Say.FRESH and there > seen and (entry is None or softened)
             if not unwanted:
-                return self._holding(Claim(say, there, entry, (), lease))
+                return self._holding(Claim(say, there, entry, (), lease, *reads))
             floor = max(floor, min(there, NEVER - 1))
         return ALONE
 
@@ -258,7 +264,7 @@ class Fleet(Tier):
     async def read(self, key: Hashable) -> Entry | None:
         try:
             link, back = await self._ready()
-            data = await link.get(self._name(key))
+            data = await link.run(LOOK, (self._name(key),), LARGEST, parse=_looked)
             return None if data is None else await self._found(link, back, key, data)
         except (Unreachable, Refused):
             return None
@@ -270,8 +276,8 @@ class Fleet(Tier):
             if key != base:
                 await self._save_note(base, entry)
             stored = await self._store(key, entry, own.token if own else "", told=True)
-        except codec.Uncarriable:
-            pass
+        except (codec.Uncarriable, TooLarge) as error:
+            log.debug("%r stays in memory (%s)", key, error)
         finally:
             if own is not None and stored:
                 self._held.pop(own.token, None)
@@ -336,18 +342,32 @@ class Fleet(Tier):
         with contextlib.suppress(Unreachable, Refused):
             link, back = await self._ready()
             message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
-            names = self._names(lease.key)[1:2]
+            names = self._names(lease.key)
             await link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
         # Here, too, somebody may have come since, and follow it.
         self.listener.ended_elsewhere(lease.key, Ending.GONE, 0.0)
 
-    def tell_read(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
-        if self._back is not None:
-            self._back.tell(self.runtime(), "read", pack(base), names, passing)
+    def tell_read(self, lease: Lease, base: Hashable, names: tuple[str, ...], passing: str) -> None:
+        async def tell() -> None:
+            with contextlib.suppress(Unreachable, Refused):
+                link, back = await self._ready()
+                reads = msgspec.msgpack.encode((names, passing))
+                message = back.message("read", pack(base), reads, number=0)
+                words = (lease.token, reads, self._lease_ms, back.channel, message)
+                await link.run(READ, self._names(lease.key), *words, parse=int)
+
+        self.runtime().task(tell(), "aswr news", contextvars.Context())
 
     async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
-        await self._open()
-        return self._back is not None and await self._back.purge(purge, number)
+        await self.open()
+        if self._back is None:
+            self.owe(purge, number)
+            return False
+        return await self._back.purge(purge, number)
+
+    def owe(self, purge: Purge, number: int) -> None:
+        """A purge that could not be told is told when that is possible."""
+        self.untold.append((purge, number + int(SKEW * MICRO)))
 
     # The beat.
 
@@ -362,7 +382,7 @@ class Fleet(Tier):
         for lease in due:
             self._held[lease.token] = lease, now
         calls = (
-            link.run(RENEW, self._names(lease.key)[1:2], lease.token, self._lease_ms, parse=int)
+            link.run(RENEW, self._names(lease.key), lease.token, self._lease_ms, parse=int)
             for lease in due
         )
         replies = await asyncio.gather(*calls, return_exceptions=True)
@@ -381,7 +401,7 @@ class Fleet(Tier):
             del self._unsaved[key]
             entry = self.listener.held(key)
             if entry is not None:
-                with contextlib.suppress(codec.Uncarriable):
+                with contextlib.suppress(codec.Uncarriable, TooLarge):
                     await self._store(key, entry, "", told=True)
 
     def stats(self) -> dict[str, int]:
@@ -396,11 +416,16 @@ class Fleet(Tier):
         }
 
 
-def _claimed(reply: Any) -> tuple[Say, int, bytes | None]:
-    say, there, data = reply
+def _claimed(reply: Any) -> tuple[Say, int, bytes | None, tuple[tuple[str, ...], str]]:
+    say, there, data, *more = reply
+    reads = reads_in(more[0]) if more and more[0] else ((), "")
+    return Say(say.decode()), int(there), _looked(data), reads
+
+
+def _looked(data: Any) -> bytes | None:
     if data is not None and not isinstance(data, bytes):
         raise TypeError(f"{type(data).__name__} where an entry was asked for")
-    return Say(say.decode()), int(there), data
+    return data
 
 
 def _with_names(claim: Claim, note: Entry | None) -> Claim:

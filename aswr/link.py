@@ -16,6 +16,7 @@ import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from .breaker import Breaker
@@ -26,7 +27,11 @@ T = TypeVar("T")
 MOST_COMMANDS = 128  # of a batch
 MOST_BYTES = 2**20  # of a batch, unless one command has more
 BULK_LIMIT = 4.0  # times as long as a look may an upload take: nobody waits for it
-# What a server says of itself, not of a key: as redis-py's errors or within those of a script.
+# What a server says of itself, not of a key: as redis-py's errors, or in the text of others.
+_ERRORS_OF_THE_SERVER = {
+    "OutOfMemoryError", "ReadOnlyError", "NoPermissionError", "MasterDownError", "ClusterDownError",
+    "TryAgainError", "AuthenticationWrongNumberOfArgsError",
+}  # fmt: skip
 _OF_THE_SERVER = (
     "OOM ", "READONLY", "LOADING", "NOAUTH", "WRONGPASS", "NOPERM", "MISCONF", "MASTERDOWN",
     "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ", "unknown command", "max number of clients",
@@ -90,10 +95,6 @@ class Link:
         words = ("EVALSHA", script.sha, len(keys), *keys, *args)
         return self._parsed(await self._ask(words, script, bulk, probe), parse)
 
-    async def get(self, key: str) -> bytes | None:
-        """What lies at a key; raises as `run`."""
-        return self._parsed(await self._ask(("GET", key), None, False, False), _bytes)
-
     def _parsed(self, reply: Any, parse: Callable[[Any], T]) -> T:
         # Whatever it is that answers, it is not Redis, or not to this question.
         try:
@@ -129,10 +130,11 @@ class Link:
                 size += sum(len(word) for word in batch[-1].words if isinstance(word, bytes))
             task = self._task(self._send(lane, batch), "aswr store batch", contextvars.Context())
             lane.batches.add(task)
-            task.add_done_callback(lambda done: self._sent(lane, done))
+            task.add_done_callback(partial(self._sent, lane, batch))
 
-    def _sent(self, lane: _Lane, task: "asyncio.Task[None]") -> None:
+    def _sent(self, lane: _Lane, batch: list[_Command], task: "asyncio.Task[None]") -> None:
         lane.batches.discard(task)
+        _fail(batch, Unreachable())  # those of one that was cancelled before it began
         self._flush(lane)
 
     async def _send(self, lane: _Lane, batch: list[_Command]) -> None:
@@ -140,13 +142,9 @@ class Link:
             async with asyncio.timeout(lane.limit):
                 replies = await self._execute([command.words for command in batch])
                 await self._teach(batch, replies)
-        except asyncio.CancelledError:
-            _fail(batch, Unreachable())
-            raise
         except Exception as error:
             late = isinstance(error, TimeoutError)
             self._trip(f"no answer in {lane.limit:g} s" if late else _text(error))
-            _fail(batch, Unreachable())
             return
         for command, reply in zip(batch, replies, strict=True):
             self._hand_over(command, reply)
@@ -243,12 +241,12 @@ class Link:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(self._brief.limit):
                 await self._client.aclose()
-
-
-def _bytes(reply: Any) -> bytes | None:
-    if reply is None or isinstance(reply, bytes):
-        return reply
-    raise TypeError(f"{type(reply).__name__} where bytes were asked for")
+                pool = getattr(self._client, "connection_pool", None)
+                if pool is not None:  # not its own, where the user has set it
+                    await pool.disconnect()
+                manager = getattr(pool, "sentinel_manager", None)
+                for sentinel in () if manager is None else manager.sentinels:
+                    await sentinel.aclose()
 
 
 def _fail(commands: list[_Command], error: Exception) -> None:
@@ -266,4 +264,6 @@ def _text(error: Exception) -> str:
 def _is_of_the_server(error: Exception, text: str) -> bool:
     from redis.exceptions import ResponseError
 
-    return not isinstance(error, ResponseError) or any(word in text for word in _OF_THE_SERVER)
+    if not isinstance(error, ResponseError) or type(error).__name__ in _ERRORS_OF_THE_SERVER:
+        return True
+    return any(word in text for word in _OF_THE_SERVER)

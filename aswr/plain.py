@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from . import backend, codec
 from .breaker import Breaker
 from .codec import Entry
-from .envelope import Envelopes, Unreadable
+from .envelope import Envelopes, TooLarge, Unreadable
 from .keys import digest
 from .policy import covers
 from .stamps import MICRO, Purge, Stamps
@@ -133,9 +133,9 @@ class Plain(Tier):
         name, ttl = self._name(key), min(LONGEST, entry.error_until - self.clock())
         try:
             payload = codec.encode(entry, await self.packed(key, entry), 0, 0.0)
-        except codec.Uncarriable:
+            data = self._envelopes.seal(name.encode(), entry.born, 0, payload)
+        except (codec.Uncarriable, TooLarge):
             return
-        data = self._envelopes.seal(name.encode(), entry.born, 0, payload)
         async with self._turns.setdefault(name, asyncio.Lock()):
             held = self.listener.held(key)
             if ttl >= 0.001 and (held is None or held.born <= entry.born):

@@ -7,6 +7,7 @@ which microseconds since the epoch need until the year 2255.
     entry    aswr:NAMESPACE:VERSION:{DIGEST}        an envelope, see `envelope`
     lease    aswr:NAMESPACE:VERSION:{DIGEST}:lease  the token of who loads it
     awaited  ... {DIGEST}:awaited                   there, if somebody else waits for that load
+    read     ... {DIGEST}:read                      what that load has read of its request
     numbers  aswr:{NAMESPACE:VERSION}:numbers       hash: "#" the last number, "!" the epoch, and
                                                     name of a purge -> its number
     log      aswr:{NAMESPACE:VERSION}:log           sorted set: name of a purge -> its place in the
@@ -44,37 +45,44 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 """
 
-# What lies at a key, unless it is of another type; and the number and the end of freshness that an
-# envelope's head tells, 0 for anything else.
+# What lies at a key, and no text in place of what is of another type or too large; the number and
+# the end of freshness that an envelope's head tells, 0 for anything else.
 _HEAD = _lua("""
-local function look(key)
-  local data = redis.pcall('GET', key)
-  if type(data) == 'table' then return false end
-  return data
+local function look(key, most)
+  local length = redis.pcall('STRLEN', key)
+  if type(length) == 'table' or length > tonumber(most) then return '' end
+  return redis.call('GET', key)
 end
 local function head(data)
   if not data or string.len(data) < 24 or string.sub(data, 1, 5) ~= 'MAGIC' then return 0, 0 end
-  return struct.unpack('>I8', data, 9), struct.unpack('>I8', data, 17)
+  local number = struct.unpack('>I8', data, 9)
+  if number > 2 ^ 53 then return 0, 0 end
+  return number, struct.unpack('>I8', data, 17)
+end
+local function head_of(key)
+  if type(redis.pcall('STRLEN', key)) == 'table' then return 0, 0 end
+  return head(redis.call('GETRANGE', key, 0, 23))
 end
 """)
 
-# KEYS[1] numbers, KEYS[2] log; ARGV: 1 a number that the caller knows of; 2 the last one that the
-# store has told him.
+# KEYS[1] numbers, KEYS[2] log; ARGV: 1 a number that the caller knows of, which does not count
+# where his clock is ahead; 2 the last one that the store has told him.
 _COUNT = (
     _TEXT
     + _NOW
     + """
 local epoch = redis.call('HGET', KEYS[1], '!')
+local known = math.min(tonumber(ARGV[1]), now + 1000000)
 local last = tonumber(redis.call('HGET', KEYS[1], '#') or '0')
 if not epoch or last < tonumber(ARGV[2]) or not redis.call('ZSCORE', KEYS[2], '!' .. epoch) then
   redis.call('DEL', KEYS[1], KEYS[2])
   epoch = text(now)
-  last = math.max(now, tonumber(ARGV[1]), tonumber(ARGV[2]))
+  last = math.max(now, known, tonumber(ARGV[2]))
   redis.call('HSET', KEYS[1], '!', epoch, '#', text(last))
   redis.call('ZADD', KEYS[2], '+inf', '!' .. epoch)
 end
 local function count()
-  last = math.max(now, last + 1, tonumber(ARGV[1]) + 1, tonumber(ARGV[2]) + 1)
+  last = math.max(now, last + 1, known + 1)
   redis.call('HSET', KEYS[1], '#', text(last))
   return last
 end
@@ -144,16 +152,17 @@ return reply
 )
 
 # What lies at a key, and who is to load it.
-# KEYS[1] entry, KEYS[2] lease, KEYS[3] awaited; ARGV: 1 what lies there must be newer than this,
-# and fresh, for no load to be needed; 2 the caller has what has this number; 3 his token;
-# 4 milliseconds that the lease holds.
-# Returns 'fresh', 'lead' or 'busy', the number of what lies there, and itself or nil.
+# KEYS[1] entry, KEYS[2] lease, KEYS[3] awaited, KEYS[4] read; ARGV: 1 what lies there must be newer
+# than this, and fresh, for no load to be needed; 2 the caller has what has this number; 3 his
+# token; 4 milliseconds that the lease holds; 5 bytes that he takes.
+# Returns 'fresh', 'lead' or 'busy', the number of what lies there, itself or nil, and what the load
+# that is under way elsewhere has read, or nil.
 CLAIM: Final = Script(
     _TEXT
     + _NOW
     + _HEAD
     + """
-local data = look(KEYS[1])
+local data = look(KEYS[1], ARGV[5])
 local number, fresh = head(data)
 local out = false
 if data and (number > tonumber(ARGV[2]) or number == 0) then out = data end
@@ -161,10 +170,12 @@ local reply = {'busy', text(number), out}
 if number > tonumber(ARGV[1]) and fresh > now then
   reply[1] = 'fresh'
 elseif redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[4])
-    or redis.call('GET', KEYS[2]) == ARGV[3] then
+    or look(KEYS[2], 99) == ARGV[3] then
   reply[1] = 'lead'
 else
+  if redis.call('PTTL', KEYS[2]) < 0 then redis.call('PEXPIRE', KEYS[2], ARGV[4]) end
   redis.call('SET', KEYS[3], '', 'PX', ARGV[4])
+  reply[4] = look(KEYS[4], ARGV[5])
 end
 return reply
 """
@@ -179,7 +190,8 @@ STORE: Final = Script(
     + _HEAD
     + """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-local there, fresh = head(look(KEYS[1]))
+redis.call('DEL', KEYS[4])
+local there, fresh = head_of(KEYS[1])
 if there > tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 local awaited = redis.call('DEL', KEYS[3]) == 1
@@ -190,24 +202,37 @@ return 1
 """
 )
 
-# Give a lease back, and tell the others why. KEYS[1] lease; ARGV: token, channel, message or ''.
+# Give a lease back, and tell the others why. KEYS as of CLAIM; ARGV: token, channel, message.
 RELEASE: Final = Script("""
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2], KEYS[4]) end
+redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1
 """)
 
-# Keep a lease. KEYS[1] lease; ARGV: token, milliseconds. Returns whether it was still held.
+# Say what a load has read of its request. KEYS as of CLAIM; ARGV: token, what it has read,
+# milliseconds, channel, message.
+READ: Final = Script("""
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1
+""")
+
+# What lies at a key. KEYS[1] entry; ARGV: bytes that the caller takes.
+LOOK: Final = Script(_HEAD + "return look(KEYS[1], ARGV[1])")
+
+# Keep a lease. KEYS as of CLAIM; ARGV: token, milliseconds. Returns whether it was still held.
 RENEW: Final = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[4], ARGV[2])
+return redis.call('PEXPIRE', KEYS[2], ARGV[2])
 """)
 
 # Drop what lies at a key, unless it is newer. KEYS[1] entry; ARGV: number.
 DROP: Final = Script(
     _HEAD
     + """
-if head(look(KEYS[1])) > tonumber(ARGV[1]) then return 0 end
+if head_of(KEYS[1]) > tonumber(ARGV[1]) then return 0 end
 return redis.call('DEL', KEYS[1])
 """
 )

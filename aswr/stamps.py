@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from .keys import ViewKey, base_of
 
 MOST = 10_000  # names; beyond, the oldest purges become one that concerns everything before them
-NEVER = 2**63  # greater than every number
+NEVER = 2**64  # greater than every number, and than what is none
 MICRO = 1_000_000
 
 
@@ -68,6 +68,15 @@ class Marks:
         self._bound(self.tags)
         self._bound(self.keys)
 
+    def clamp(self, most: int) -> None:
+        """No number is above this."""
+        self.floor, self.newest = min(self.floor, most), min(self.newest, most)
+        self.latest_tag = min(self.latest_tag, most)
+        for marks in (self.tags, self.keys):
+            for name, number in list(marks.items()):  # type: ignore[attr-defined]
+                if number > most:
+                    marks[name] = most
+
     def _bound(self, marks: dict[Any, int]) -> None:
         # Costs loads, never a stale answer.
         if len(marks) > MOST:
@@ -93,11 +102,14 @@ class Stamps:
         self.newest = 0  # what was born later is not concerned by any of this
         self.suspect = 0  # what was born until then is to be checked against the shared store
         self.shut = False  # nothing may be served: what is purged elsewhere is not heard of
+        self.cut = 0  # what was born before may be purged, since then nothing was heard
         self.forget()
 
     def forget(self) -> None:
         """In a forked child: at the fork another thread may have held the lock."""
         self._lock = threading.Lock()
+        if getattr(self, "shut", False):
+            self.close_down(False)
 
     def tick(self) -> int:
         """The next number; unique in this process, and increasing over all threads."""
@@ -110,8 +122,12 @@ class Stamps:
         return self._last
 
     def _next(self) -> int:
-        self._last = max(self._last + 1, int(self._clock() * MICRO) + self.offset)
+        self._last = max(self._last + 1, self.now())
         return self._last
+
+    def now(self) -> int:
+        """The time, as numbers count it where no clock was ever ahead."""
+        return int(self._clock() * MICRO) + self.offset
 
     def observe(self, number: int) -> None:
         """A number of another process's is known here: ours come after it."""
@@ -151,6 +167,21 @@ class Stamps:
         """The newest hard purge that concerns an entry; nothing is newer while all is shut."""
         return NEVER if self.shut else self.hard.latest(key, tags)
 
+    def clamp(self, most: int) -> bool:
+        """Numbers above this are of a clock that was ahead: they become this one; were there any?
+
+        A purge then concerns more than it did, never less.
+        """
+        with self._lock:
+            if self._last <= most:
+                return False
+            self._last = most
+            self.suspect, self.cut = min(self.suspect, most), min(self.cut, most)
+            for marks in (self.hard, self.soft):
+                marks.clamp(most)
+            self.newest = NEVER if self.shut else min(self.newest, most)
+            return True
+
     def distrust(self) -> None:
         """Word may have been lost: what was born until now is to be checked when it is used."""
         with self._lock:
@@ -162,7 +193,7 @@ class Stamps:
         with self._lock:
             self.shut = shut
             if shut:
-                self.newest = NEVER
+                self.newest, self.cut = NEVER, self._next()
             else:
                 self.newest = max(self.suspect, *(n for _, n in self._all()), 0)
 

@@ -123,6 +123,14 @@ class Store:
         if key in self.memory and self.stamps.suspect:
             self._confirmed[key] = self.stamps.suspect
 
+    def lower(self, most: int) -> None:
+        """No number is above this: they were of a clock that was ahead."""
+        for key in list(self.memory.keys()):
+            entry = self.original(key)
+            if entry is not None and entry.born > most:
+                self.discard(key)
+                self.publish(key, replace(entry, born=most))
+
     def original(self, key: Hashable) -> Entry | None:
         """What memory holds of a key, purged, in doubt or not; no use of it."""
         kept: Any = self.memory.glance(key)
@@ -133,7 +141,7 @@ class Store:
 
         One assignment: readers see the old entry or the new one.
         """
-        if self.stamps.latest(key, entry.tags) > entry.born:
+        if self.stamps.hard.latest(key, entry.tags) > entry.born:
             return False
         old: Any = self.memory.glance(key)
         if old is not None and old.born > entry.born:

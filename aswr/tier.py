@@ -62,6 +62,8 @@ class Claim:
     entry: Entry | None = None
     names: tuple[str, ...] = ()
     lease: Lease | None = None
+    reads: tuple[str, ...] = ()  # of a load under way elsewhere: what it has read so far
+    passing: str = ""  # and why everybody passes
 
 
 ALONE = Claim(Say.ALONE)
@@ -75,6 +77,7 @@ class Listener(Protocol):
     def purged_elsewhere(self, purge: Purge, number: int) -> None: ...
     def read_elsewhere(self, base: Hashable, names: tuple[str, ...], passing: str) -> None: ...
     def cut_off(self) -> None: ...
+    def clamped(self, most: int) -> None: ...
     def held(self, key: Hashable) -> Entry | None: ...
 
 
@@ -130,6 +133,10 @@ class Tier(ABC):
     def reachable(self) -> bool:
         """Did it answer, the last time?"""
 
+    async def open(self) -> None:
+        """Begin to hear of others, where they can be heard of; idempotent."""
+        return  # where they cannot
+
     @abstractmethod
     async def claim(
         self, key: Hashable, base: Hashable, seen: int, floor: int, token: str
@@ -160,13 +167,17 @@ class Tier(ABC):
         """Give a lease back; ``seconds`` others should wait before they try what failed."""
         return  # where there are none
 
-    def tell_read(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
-        """A load that this process leads has read these inputs of its request."""
+    def tell_read(self, lease: Lease, base: Hashable, names: tuple[str, ...], passing: str) -> None:
+        """A load that this process leads has read these inputs so far; or why everybody passes."""
         return  # where nobody follows
 
     @abstractmethod
     async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
         """Purge for all who share the store; whether it has it. ``keys`` are those known here."""
+
+    def owe(self, purge: Purge, number: int) -> None:
+        """A purge was made before there was this store: tell it with the next."""
+        return  # where nobody hears of purges
 
     @abstractmethod
     def stats(self) -> dict[str, int]:

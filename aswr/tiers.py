@@ -14,7 +14,7 @@ from .envelope import Checksum, Envelopes, Seal, Signature
 from .fleet import Fleet
 from .plain import Plain
 from .runtime import Runtime
-from .stamps import Stamps
+from .stamps import MOST, Purge, Stamps
 from .tier import Listener, Tier
 from .values import Carrier
 
@@ -50,6 +50,7 @@ class Shared:
         self._clock = clock
         self.carriers: dict[str, Carrier] = {}  # of memoized functions, by name
         self._made: Tier | None = None
+        self._untold: list[tuple[Purge, int]] = []  # made while the factory failed
         self._breaker = Breaker(f"the factory of the shared store of {name!r}", lambda: None)
         self._retry_at = 0.0
 
@@ -73,7 +74,15 @@ class Shared:
             self._made = self._make(runtime().loop.time())
             if self._made is not None:
                 self._made.attach(runtime, listener)
+                for purge, number in self._untold:
+                    self._made.owe(purge, number)
+                self._untold.clear()
         return self._made
+
+    def owe(self, purge: Purge, number: int) -> None:
+        """A purge is made while there is no store: it is told once there is."""
+        self._untold.append((purge, number))
+        del self._untold[:-MOST]
 
     def forget(self) -> None:
         """In a forked child: make another."""
