@@ -111,5 +111,6 @@ def examples(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The table of speed, with peers at their newest: ``nox -s bench -- [NAME ...] [--readme]``."""
     # Optional dependencies are there, so that loading one shows in the row "import".
-    session.install("--upgrade", f"{wheel(session)}[bench,servers,redis,compress]")
+    # pytest, since the Redis that is measured is started as the tests start theirs.
+    session.install("--upgrade", f"{wheel(session)}[bench,servers,redis,compress]", "pytest")
     session.run("python", str(ROOT / "tests" / "benchmarks" / "bench.py"), *session.posargs)

@@ -72,10 +72,8 @@ class Marks:
         """No number is above this."""
         self.floor, self.newest = min(self.floor, most), min(self.newest, most)
         self.latest_tag = min(self.latest_tag, most)
-        for marks in (self.tags, self.keys):
-            for name, number in list(marks.items()):  # type: ignore[attr-defined]
-                if number > most:
-                    marks[name] = most
+        self.tags.update({tag: most for tag, number in self.tags.items() if number > most})
+        self.keys.update({key: most for key, number in self.keys.items() if number > most})
 
     def _bound(self, marks: dict[Any, int]) -> None:
         # Costs loads, never a stale answer.

@@ -60,6 +60,50 @@ def test_the_table_replaces_the_last_one(tmp_path):
     assert "| a hit | a view | <= 1.10 x | 1.00 x | yes | aswr 2 µs |" in text
 
 
+ONE, TWO = (Benchmark(name, (Row(f"of {name}", "", 1), ROW), list) for name in ("one", "two"))
+BOTH = {"one": ONE, "two": TWO}
+
+
+def of(value):
+    return [Result(value), Result(value)]
+
+
+def test_a_part_replaces_its_own_rows():
+    """Other rows keep their figures; under the table is said of when and with what each part is."""
+    text = table.markdown(BOTH, {"one": of(1.0), "two": of(2.0)}, "yesterday; Flask 3.")
+    text = table.merged(text, BOTH, {"two": of(3.0)}, "today; Flask 4.")
+    assert re.findall(r"x \| (\S+) x", text) == ["1.00", "1.00", "3.00", "3.00"]
+    assert text.endswith("|\n\nyesterday; Flask 3.\n\n`two`: today; Flask 4.\n")
+    text = table.merged(text, BOTH, {"two": of(4.0)}, "tomorrow; Flask 5.")
+    assert text.endswith("|\n\nyesterday; Flask 3.\n\n`two`: tomorrow; Flask 5.\n")
+    assert text.count("| of two |") == 1
+
+
+def test_parts_that_were_measured_together_part():
+    """A line for several parts goes on to hold for those that are not measured again."""
+    three = {**BOTH, "three": Benchmark("three", (RATE,), list)}
+    text = table.markdown(three, {**{name: of(1.0) for name in BOTH}, "three": [Result(1.0)]}, "a")
+    text = table.merged(text, three, {"one": of(2.0), "two": of(2.0)}, "b")
+    assert text.endswith("\n\na\n\n`one`, `two`: b\n")
+    text = table.merged(text, three, {"one": of(3.0)}, "c")
+    assert text.endswith("\n\na\n\n`two`: b\n\n`one`: c\n")
+
+
+def test_a_full_run_is_told_of_in_one_line():
+    """Where all parts were measured, nothing is left of the last table."""
+    outcomes = {"one": of(1.0), "two": of(2.0)}
+    old = table.merged(table.markdown(BOTH, outcomes, "a"), BOTH, {"one": of(3.0)}, "b")
+    assert table.merged(old, BOTH, outcomes, "c") == table.markdown(BOTH, outcomes, "c")
+
+
+def test_rows_that_are_not_as_they_were_must_be_measured():
+    """No figure is shown for a row that another one has taken the place of."""
+    old = table.markdown(BOTH, {"one": of(1.0), "two": of(2.0)}, "yesterday")
+    changed = {**BOTH, "one": Benchmark("one", (Row("of one", "", 2), ROW), list)}
+    with pytest.raises(ValueError, match="lacks rows of one"):
+        table.merged(old, changed, {"two": of(3.0)}, "today")
+
+
 def test_the_readme_shows_the_rows_of_today():
     """What the README's table says was measured is what the benchmarks measure, row by row."""
     shown = README[README.index(table.BEGIN) : README.index(table.END)]

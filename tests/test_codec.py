@@ -1,4 +1,4 @@
-"""Entries as bytes: what goes in comes out the same, and garbage comes out as absent."""
+"""Entries as payloads: what goes in comes out the same, and garbage is refused."""
 
 import enum
 import math
@@ -13,17 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aswr.codec import VERSION, Answer, Coded, Entry, Uncarriable, decode, encode, pack, size_of
+from aswr.codec import Answer, Coded, Entry, Uncarriable, decode, encode, size_of
 
-quick = settings(deadline=None)
-KEY = "aswr:shop:0123456789abcdef"
-EPOCH = "epoch"
+NUMBER = 7
+EPOCH = 3
 
 
 def entry_of(value: Any, **changes: Any) -> Entry:
     fields = {
         "stored": 100.0, "fresh_until": 110.0, "stale_until": 120.0, "error_until": 150.0,
-        "born": 7, "cost": 0.5, "tags": ("news",), "names": ("host",),
+        "born": NUMBER, "cost": 0.5, "tags": ("news",),
     }  # fmt: skip
     return Entry(value=value, **{**fields, **changes})
 
@@ -36,6 +35,26 @@ PAGE = entry_of(
 CODED = entry_of(
     replace(PAGE.value, codings=(Coded("gzip", replace(PAGE.value, body=b"\x1f\x8b")),))
 )
+
+
+def unpack(data: bytes) -> Any:
+    """As of a memoized function whose results are plain."""
+    return msgspec.msgpack.decode(data)
+
+
+def payload_of(entry: Entry, epoch: int = EPOCH, offset: float = 0.0) -> bytes:
+    is_plain = not (isinstance(entry.value, Answer) or entry.names or entry.passing)
+    plain = msgspec.msgpack.encode(entry.value) if is_plain else None
+    return encode(entry, plain, epoch, offset)
+
+
+def found_in(payload: bytes, entry: Entry, offset: float = 0.0) -> Entry:
+    found, _ = decode(payload, entry.born, offset, None if is_view(entry) else unpack)
+    return found
+
+
+def is_view(entry: Entry) -> bool:
+    return isinstance(entry.value, Answer) or bool(entry.names or entry.passing)
 
 
 # There and back
@@ -71,11 +90,14 @@ answers = st.builds(replace, plain_answers, codings=st.lists(forms, max_size=2).
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
     stored, fresh, stale, error = sorted(draw(st.lists(finite, min_size=4, max_size=4)))
-    names = st.lists(words, max_size=2).map(tuple)
+    kind = draw(st.sampled_from(["answer", "plain", "names", "passing"]))
     return Entry(
-        value=draw(answers | plain), stored=stored, fresh_until=fresh, stale_until=stale,
-        error_until=error, born=draw(st.integers(0, 2**63)), cost=draw(st.floats(0, 1e9)),
-        tags=draw(names), names=draw(names), strict=draw(st.booleans()),
+        value=draw({"answer": answers, "plain": plain}.get(kind, st.none())),
+        stored=stored, fresh_until=fresh, stale_until=stale, error_until=error,
+        born=draw(st.integers(0, 2**53)), cost=draw(st.floats(0, 1e9)),
+        tags=draw(st.lists(words, max_size=2).map(tuple)), strict=draw(st.booleans()),
+        names=draw(st.lists(words, min_size=1, max_size=2).map(tuple)) if kind == "names" else (),
+        passing=draw(words.filter(bool)) if kind == "passing" else "",
     )  # fmt: skip
 
 
@@ -84,44 +106,67 @@ def exact(value: Any) -> str:
     return repr(value)
 
 
-@given(entries(), words, words)
+@given(entries(), st.integers(0, 2**53))
 @settings(deadline=None, max_examples=300)
-def test_round_trip(entry: Entry, key: str, epoch: str) -> None:
+def test_round_trip(entry: Entry, epoch: int) -> None:
     """An entry comes back equal, types included, with its epoch and its value's size."""
-    data = encode(key, entry, epoch)
-    found, found_epoch = decode(key, data)
-    assert found is not None
+    found, found_epoch = decode(
+        payload_of(entry, epoch), entry.born, 0.0, None if is_view(entry) else unpack
+    )
     value = found.value
-    size = len(value.body) if isinstance(value, Answer) else size_of(value)
-    assert exact(found) == exact(msgspec.structs.replace(entry, size=size))
+    if entry.names or entry.passing:
+        assert found.size >= 64
+    else:
+        size = len(value.body) if isinstance(value, Answer) else size_of(value)
+        assert found.size == size
+    assert replace(found, size=0, value=None) == replace(entry, value=None)
+    assert exact(found.value) == exact(entry.value)
     assert found_epoch == epoch
 
 
 NOTE = entry_of(
     None, fresh_until=100.0, stale_until=100.0, tags=(), names=("cookie session", "host")
 )
+PASSING = entry_of(None, tags=(), passing="reads cookie session")
 
 
 def test_what_a_url_reads_comes_back() -> None:
     """A note tells another process the inputs of a URL, whatever their names are made of."""
     names = ('best Accept-Language of ["en","dé"] else null', "g.user", "header X-\u2028")
-    for note in (NOTE, msgspec.structs.replace(NOTE, names=names)):
-        found, _ = decode(KEY, encode(KEY, note, EPOCH))
-        assert found == msgspec.structs.replace(note, size=found.size if found else 0)
+    for note in (NOTE, replace(NOTE, names=names)):
+        found = found_in(payload_of(note), note)
+        assert replace(found, size=0) == note
+        assert found.size > sum(map(len, note.names))
 
 
-def test_a_note_that_a_url_passes_is_for_this_process_alone() -> None:
-    """Why everybody passes is not sent: another process finds out for itself."""
-    found, _ = decode(KEY, encode(KEY, entry_of(None, passing="reads cookie session"), EPOCH))
-    assert found is not None
-    assert found.passing == ""
+def test_why_a_url_passes_comes_back() -> None:
+    """What one process found out, that nobody can share the URL, the others need not."""
+    found = found_in(payload_of(PASSING), PASSING)
+    assert replace(found, size=0) == PASSING
+    assert found.size > len(PASSING.passing)
 
 
-@given(plain)
-@quick
-def test_a_packed_value_comes_back(value: Any) -> None:
-    """A plain value that is packed comes back the same."""
-    assert exact(msgspec.msgpack.decode(pack(value))) == exact(value)
+def test_what_was_known_before_stays_here() -> None:
+    """Under which inputs a URL's answers lay before is this process's own business."""
+    note = replace(NOTE, fewer=(("host",),))
+    assert found_in(payload_of(note), note).fewer == ()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.25, -3600.0, 1e6])
+def test_times_are_in_the_store_s_clock(offset: float) -> None:
+    """What is written with this clock's distance from the store's is read with another one's."""
+    payload = payload_of(PAGE, offset=offset)
+    assert found_in(payload, PAGE, offset) == replace(PAGE, size=len(PAGE.value.body))
+    found = found_in(payload, PAGE)
+    assert found.stored == PAGE.stored + offset
+    assert found.fresh_until == PAGE.fresh_until + offset
+    assert found.stale_until == PAGE.stale_until + offset
+    assert found.error_until == PAGE.error_until + offset
+
+
+def test_the_number_is_the_envelope_s() -> None:
+    """Which load an entry is of says who opened it, not the payload."""
+    assert decode(payload_of(PAGE), 99, 0.0, None)[0].born == 99
 
 
 def test_the_size_of_a_value_is_what_it_takes_in_memory() -> None:
@@ -136,20 +181,19 @@ def test_the_size_of_a_value_is_what_it_takes_in_memory() -> None:
     assert size_of(None) == size_of(False) == 0
 
 
+def test_a_value_whose_size_cannot_be_measured() -> None:
+    """A result of other types than plain ones is taken for a multiple of its bytes."""
+    payload = encode(entry_of(None), b"x" * 100, EPOCH, 0.0)
+    found, _ = decode(payload, NUMBER, 0.0, lambda data: frozenset(data))
+    assert found.value == {ord("x")}
+    assert 100 < found.size < 2000
+
+
 @pytest.mark.parametrize("value", [None, False, 0, 0.0, "", b"", [], {}], ids=repr)
 def test_empty_values_are_values(value: Any) -> None:
     """None and everything empty come back as what they are, not as absent."""
-    found, _ = decode(KEY, encode(KEY, entry_of(value), EPOCH))
-    assert found is not None
-    assert exact(found.value) == exact(value)
-
-
-@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_odd_floats_are_values(value: float) -> None:
-    """A result may be infinite or not a number, though a deadline may not."""
-    found, _ = decode(KEY, encode(KEY, entry_of(value), EPOCH))
-    assert found is not None
-    assert repr(found.value) == repr(value)
+    entry = entry_of(value)
+    assert exact(found_in(payload_of(entry), entry).value) == exact(value)
 
 
 # What does not fit
@@ -197,65 +241,81 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_pack_refuses(name: str) -> None:
-    """What would come back as something else, or not at all, is refused, never changed."""
-    for refuse in (pack, size_of, lambda value: encode(KEY, entry_of(value), EPOCH)):
-        if name == "answer" and refuse not in (pack, size_of):
-            continue  # the one value besides the plain ones that an entry carries
-        with pytest.raises(Uncarriable):
-            refuse(REFUSED[name])
+def test_what_is_not_plain_has_no_size(name: str) -> None:
+    """Of what is not plain, or not a tree, nobody here knows how much memory it takes."""
+    with pytest.raises(Uncarriable):
+        size_of(REFUSED[name])
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, -(2**63), "\ud7ff\ue000", "ä", {"ä": [None]}])
-def test_pack_takes_the_edges(value: Any) -> None:
-    """The largest and smallest integers and all real characters fit."""
-    assert msgspec.msgpack.decode(pack(value)) == value
+def test_the_edges_of_what_is_plain(value: Any) -> None:
+    """The largest and smallest integers and all real characters have a size."""
+    assert size_of(value) > 0
 
 
-def test_a_tag_without_bytes_is_refused() -> None:
-    """An entry whose tag is no text that can be written is refused like its value would be."""
+@pytest.mark.parametrize(
+    "entry",
+    [
+        entry_of(PAGE.value, tags=("\ud800",)),
+        entry_of(Answer(200, (("A", "\ud800"),), b"")),
+        entry_of(None, names=("header \ud800",)),
+    ],
+    ids=["tag", "header", "name"],
+)
+def test_text_without_bytes_is_refused(entry: Entry) -> None:
+    """An entry with text that cannot be written is refused, never changed."""
     with pytest.raises(Uncarriable):
-        encode(KEY, entry_of(1, tags=("\ud800",)), EPOCH)
+        payload_of(entry)
 
 
 # Garbage
 
 
-def absent(data: object, key: str = KEY) -> bool:
-    return decode(key, data) == (None, "")
+def refused(data: Any, view: bool = False) -> bool:
+    try:
+        decode(data, NUMBER, 0.0, None if view else unpack)
+    except ValueError:
+        return True
+    return False
 
 
-@pytest.mark.parametrize(
-    "entry", [PAGE, CODED, entry_of({"a": [1, "b", b"c", None]})], ids=["page", "coded", "v"]
-)
-def test_every_truncation_is_absent(entry: Entry) -> None:
-    """An entry cut short anywhere reads as absent."""
-    data = encode(KEY, entry, EPOCH)
-    assert not absent(data)
-    assert all(absent(data[:end]) for end in range(len(data)))
+VALUE = entry_of({"a": [1, "b", b"c", None]})
 
 
-def test_something_behind_is_absent() -> None:
-    """An entry with bytes behind its end reads as absent."""
-    assert absent(encode(KEY, PAGE, EPOCH) + b"\xc0")
+@pytest.mark.parametrize("entry", [PAGE, CODED, VALUE, NOTE], ids=["page", "coded", "v", "note"])
+def test_every_truncation_is_refused(entry: Entry) -> None:
+    """An entry cut short anywhere is none."""
+    data, view = payload_of(entry), is_view(entry)
+    assert not refused(data, view)
+    assert all(refused(data[:end], view) for end in range(len(data)))
 
 
-def check_valid(data: bytes) -> None:
-    """Absent, or an entry that a request can be answered with."""
-    entry, epoch = decode(KEY, data)
-    if entry is None:
-        assert epoch == ""
+def test_something_behind_is_refused() -> None:
+    """An entry with bytes behind its end is none."""
+    assert refused(payload_of(PAGE) + b"\xc0", view=True)
+
+
+def check_valid(data: bytes, view: bool) -> None:
+    """Refused, or an entry that a request can be answered with."""
+    try:
+        entry, epoch = decode(data, NUMBER, 0.0, None if view else unpack)
+    except ValueError:
         return
-    assert type(epoch) is str
+    assert type(epoch) is int
     ends = [entry.stored, entry.fresh_until, entry.stale_until, entry.error_until]
     assert all(math.isfinite(end) for end in [*ends, entry.cost])
     assert ends == sorted(ends)
-    assert type(entry.born) is int
+    assert entry.born == NUMBER
+    assert entry.size >= 0
     assert all(type(name) is str for name in entry.tags + entry.names)
     assert type(entry.strict) is bool
-    assert entry.passing == ""
-    if isinstance(entry.value, Answer):
+    assert type(entry.passing) is str
+    if entry.names or entry.passing:
+        assert entry.value is None
+    elif view:
         check_answer(entry.value)
+    else:
+        assert not isinstance(entry.value, Answer)
 
 
 def check_answer(answer: Answer) -> None:
@@ -273,28 +333,29 @@ def check_answer(answer: Answer) -> None:
 
 
 def test_every_flipped_bit() -> None:
-    """One bit turned anywhere leaves an entry that is absent or fit to answer with."""
-    for entry in (PAGE, CODED, NOTE, entry_of([1.5, {"a": "b"}], strict=True)):
-        data = encode(KEY, entry, EPOCH)
+    """One bit turned anywhere leaves nothing, or an entry fit to answer with."""
+    for entry in (PAGE, CODED, NOTE, PASSING, entry_of([1.5, {"a": "b"}], strict=True)):
+        data = payload_of(entry)
         for place in range(len(data)):
             for bit in range(8):
                 turned = data[place] ^ (1 << bit)
-                check_valid(data[:place] + bytes([turned]) + data[place + 1 :])
+                check_valid(data[:place] + bytes([turned]) + data[place + 1 :], is_view(entry))
 
 
 @given(st.data())
 @settings(deadline=None, max_examples=300)
 def test_random_mutations(data: st.DataObject) -> None:
-    """Bytes changed, lost or added anywhere are absent or fit to answer with, never an error."""
-    changed = bytearray(encode(KEY, data.draw(entries()), EPOCH))
+    """Bytes changed, lost or added anywhere are no entry, or one fit to answer with."""
+    entry = data.draw(entries())
+    changed = bytearray(payload_of(entry))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(changed)))
         changed[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    check_valid(bytes(changed))
+    check_valid(bytes(changed), is_view(entry))
 
 
 foreign_plain = st.recursive(
-    st.none() | st.integers(-5, 500) | st.floats() | st.sampled_from([KEY, "", b""]) | words,
+    st.none() | st.integers(-5, 500) | st.floats() | st.sampled_from(["", b""]) | words,
     lambda inner: st.lists(inner, max_size=4),
     max_leaves=6,
 )
@@ -304,13 +365,14 @@ foreign_plain = st.recursive(
     st.binary(max_size=40)
     | foreign_plain.map(msgspec.msgpack.encode)
     | st.lists(foreign_plain, min_size=8, max_size=14)
-    .map(lambda rest: [VERSION, KEY, *rest])
-    .map(msgspec.msgpack.encode)
+    .map(lambda rest: [EPOCH, *rest])
+    .map(msgspec.msgpack.encode),
+    st.booleans(),
 )
 @settings(deadline=None, max_examples=300)
-def test_foreign_bytes(data: bytes) -> None:
-    """Bytes of any other origin are absent or fit to answer with, never an error."""
-    check_valid(data)
+def test_foreign_bytes(data: bytes, view: bool) -> None:
+    """Bytes of any other origin are no entry, or one fit to answer with."""
+    check_valid(data, view)
 
 
 class Mine:
@@ -320,6 +382,7 @@ class Mine:
         return (pytest.fail, ("a pickle was loaded",))
 
 
+@pytest.mark.parametrize("view", [False, True], ids=["call", "page"])
 @pytest.mark.parametrize(
     "data",
     [
@@ -331,44 +394,41 @@ class Mine:
     ],
     ids=lambda data: repr(data)[:24],
 )  # fmt: skip
-def test_garbage_is_absent(data: object) -> None:
-    """No bytes, pickles, deep nesting, promises of gigabytes: all read as absent."""
-    assert absent(data)
-
-
-def with_plain(plain: bytes) -> bytes:
-    """An envelope around these bytes as its value."""
-    data = encode(KEY, entry_of("value"), EPOCH)
-    assert data.count(b"\xa5value") == 1
-    return data.replace(b"\xa5value", plain)
+def test_garbage_is_refused(data: object, view: bool) -> None:
+    """No bytes, pickles, deep nesting, promises of gigabytes: none of it is an entry."""
+    assert refused(data, view)
 
 
 @pytest.mark.parametrize(
     "plain",
     [b"\x91" * 200_000 + b"\xc0", b"\x81\xa1a" * 200_000 + b"\xc0", b"\xdd\xff\xff\xff\xff",
-     b"\xc1", b"\xa1\xff", b"\x81\x80\x01"],
-    ids=["lists", "maps", "gigabytes", "reserved", "no utf-8", "map as key"],
+     b"\xc1", b"\xa1\xff", b"\x81\x80\x01", b""],
+    ids=["lists", "maps", "gigabytes", "reserved", "no utf-8", "map as key", "nothing"],
 )  # fmt: skip
-def test_a_hostile_value_is_absent(plain: bytes) -> None:
-    """A sound envelope around a value that cannot be decoded reads as absent."""
-    assert not absent(with_plain(b"\xc3"))
-    assert absent(with_plain(plain))
+def test_a_hostile_value_is_refused(plain: bytes) -> None:
+    """A sound payload around a value that cannot be decoded is no entry."""
+    assert not refused(encode(entry_of(None), b"\xc3", EPOCH, 0.0))
+    assert refused(encode(entry_of(None), plain, EPOCH, 0.0))
 
 
-def test_another_key_is_absent() -> None:
-    """An entry that was stored for another key is absent, whatever the store says."""
-    data = encode(KEY, PAGE, EPOCH)
-    assert absent(data, KEY + "0")
-    assert absent(data, "")
+@pytest.mark.parametrize("error", [ValueError, TypeError, RecursionError, OverflowError])
+def test_what_no_result_can_be_made_of(error: type[Exception]) -> None:
+    """However its function's own reading of the bytes fails, there is no entry."""
+
+    def fail(data: bytes) -> Any:
+        raise error("no")
+
+    with pytest.raises(ValueError):
+        decode(payload_of(VALUE), NUMBER, 0.0, fail)
 
 
-def test_another_version_is_absent() -> None:
-    """An entry of another version of the envelope is absent."""
-    wire = msgspec.msgpack.decode(encode(KEY, PAGE, EPOCH))
-    assert wire[0] == VERSION
-    assert not absent(msgspec.msgpack.encode(wire))
-    for version in (VERSION + 1, VERSION - 1, None, str(VERSION)):
-        assert absent(msgspec.msgpack.encode([version, *wire[1:]]))
+def test_a_page_is_no_result_and_a_result_no_page() -> None:
+    """What lies at a view's key is an answer, and at a call's key none: else it is no entry."""
+    assert not refused(payload_of(PAGE), view=True)
+    assert refused(payload_of(PAGE), view=False)
+    assert not refused(payload_of(VALUE), view=False)
+    assert refused(payload_of(VALUE), view=True)
+    assert refused(encode(PAGE, b"\xc3", EPOCH, 0.0), view=False)
 
 
 @pytest.mark.parametrize(
@@ -381,9 +441,9 @@ def test_another_version_is_absent() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_impossible_times_are_absent(changes: dict[str, float]) -> None:
-    """Deadlines out of order or not finite would be served wrongly; they read as absent."""
-    assert absent(encode(KEY, entry_of(1, **changes), EPOCH))
+def test_impossible_times_are_refused(changes: dict[str, float]) -> None:
+    """Deadlines out of order or not finite would be served wrongly; it is no entry."""
+    assert refused(payload_of(entry_of(1, **changes)))
 
 
 @pytest.mark.parametrize(
@@ -397,9 +457,9 @@ def test_impossible_times_are_absent(changes: dict[str, float]) -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_impossible_answers_are_absent(answer: Answer) -> None:
-    """A status or a header that no response may have reads as absent."""
-    assert absent(encode(KEY, entry_of(answer), EPOCH))
+def test_impossible_answers_are_refused(answer: Answer) -> None:
+    """A status or a header that no response may have makes it no entry."""
+    assert refused(payload_of(entry_of(answer)), view=True)
 
 
 def test_nothing_stored_can_change() -> None:

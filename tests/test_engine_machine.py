@@ -19,18 +19,22 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from aswr.codec import Answer
 from aswr.engine import Engine
 from aswr.errors import LoadTimeout, WaitTimeout
 from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
 from aswr.keys import CallKey, ViewKey
+from aswr.options import CONFIG
 from aswr.policy import Times, decide
 from aswr.runtime import Runtime
 from aswr.store import Store
+from aswr.tiers import Shared
 
 from .conftest import Brings
 
 LIMIT = 10.0  # seconds that anything here may wait
 TIMEOUT, MARGIN, IF_ERROR = 10.0, 4.0, 6.0
+INTERVAL = 5.0  # of periodic refreshes
 TAGS = ("red", "blue")
 
 
@@ -58,6 +62,15 @@ PURGES: dict[str, tuple[Concerns, Callable[[Engine], Callable[[], Any]]]] = {
     "tag blue": (lambda key, tags: "blue" in tags, lambda engine: engine.purge_tags(["blue"])),
     "all": (lambda key, tags: True, lambda engine: engine.purge_all()),
 }
+# What can be purged softly: it ends freshness, and nothing else.
+SOFT: dict[str, tuple[Concerns, Callable[[Engine], Callable[[], Any]]]] = {
+    "path /a": (PURGES["path /a"][0], lambda engine: engine.purge_path("/a", None, soft=True)),
+    "url /a?q=1": (
+        PURGES["url /a?q=1"][0], lambda engine: engine.purge_path("/a", "q=1", soft=True),
+    ),
+    "tag red": (PURGES["tag red"][0], lambda engine: engine.purge_tags(["red"], soft=True)),
+    "all": (PURGES["all"][0], lambda engine: engine.purge_all(soft=True)),
+}  # fmt: skip
 
 
 @dataclass
@@ -68,11 +81,11 @@ class ModelEntry:
     tags: tuple[str, ...] = ()
     passing: bool = False
 
-    def window(self, now: float) -> str:
+    def window(self, now: float, softened: bool) -> str:
         age = now - self.stored
         if self.passing:
             return "pass" if age < TIMEOUT else "gone"
-        if age < TIMEOUT - MARGIN:
+        if age < (0 if softened else TIMEOUT - MARGIN):
             return "fresh"
         if age < TIMEOUT:
             return "stale"
@@ -107,7 +120,7 @@ class EngineMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_000.0
         self.runtime = Runtime(2)
-        self.store = Store("machine", lambda: self.now, 2**20)
+        self.store = Store(lambda: self.now, 2**20)
         self.engine = Engine(
             "machine", self.store, lambda: self.runtime, clock=lambda: self.now,
             random=lambda: 0.0, max_waiters=1000, max_loads=1000,
@@ -117,6 +130,7 @@ class EngineMachine(RuleBasedStateMachine):
         # The model.
         self.events = 0
         self.purges: list[tuple[int, str]] = []
+        self.softened: list[tuple[int, str]] = []
         self.cleans: list[tuple[int, str, Callable[[], Any]]] = []
         self.entries: dict[Hashable, ModelEntry] = {}
         self.failures: dict[Hashable, tuple[int, float]] = {}
@@ -176,7 +190,12 @@ class EngineMachine(RuleBasedStateMachine):
 
     def window(self, key: Hashable) -> str:
         entry = self.alive(key)
-        return entry.window(self.now) if entry else "gone"
+        if entry is None:
+            return "gone"
+        softened = any(
+            at > entry.born and SOFT[what][0](key, entry.tags) for at, what in self.softened
+        )
+        return entry.window(self.now, softened)
 
     def covers(self, key: Hashable) -> bool:
         return self.window(key) in ("fresh", "stale", "error")
@@ -291,7 +310,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(KEYS))
     def tick(self, key: Hashable) -> None:
-        self.runtime.post(self.engine.tick, self.loads[key])
+        self.runtime.post(self.engine.tick, self.loads[key], INTERVAL)
         if key not in self.flights and not self.held(key):
             self.begin(key)
 
@@ -363,6 +382,19 @@ class EngineMachine(RuleBasedStateMachine):
         self.cleans.append((number, what, PURGES[what][1](self.engine)))
         if at_once:
             self.clean()
+
+    def soft_purges(self) -> list[str]:
+        """Those that end the freshness of something."""
+        fresh = [(key, self.entries[key].tags) for key in KEYS if self.window(key) == "fresh"]
+        return [what for what in sorted(SOFT) if any(SOFT[what][0](*each) for each in fresh)]
+
+    @precondition(lambda self: self.soft_purges())
+    @rule(data=st.data())
+    def soften(self, data: st.DataObject) -> None:
+        """Purge softly: there is nothing to clean up."""
+        what = data.draw(st.sampled_from(self.soft_purges()))
+        self.softened.append((self.event(), what))
+        assert self.runtime.submit(SOFT[what][1](self.engine), "clean").result(LIMIT)
 
     @precondition(lambda self: self.cleans)
     @rule()
@@ -438,7 +470,7 @@ class EngineMachine(RuleBasedStateMachine):
                 if waiter.expected is None and not waiter.left:
                     result = waiter.real.future.result(0)
                     assert result.detail == "closed" or isinstance(result.value, WaitTimeout)
-            assert self.store.stamps.keys == {}, "stamps outlive the loads from before them"
+            assert self.store.stamps.hard.keys == {}, "stamps outlive the loads from before them"
         finally:
             self.runtime.stop()
 
@@ -540,14 +572,7 @@ class VariantsMachine(RuleBasedStateMachine):
         self.now = 1_000.0
         self.runtime = Runtime(2)
         backend = Timeless() if shared else None
-        self.engines = [
-            Engine(
-                "machine", Store("machine", lambda: self.now, 2**20, backend, most),
-                lambda: self.runtime, clock=lambda: self.now, random=lambda: 0.0,
-                max_waiters=1000, max_loads=1000,
-            )
-            for _ in range(2 if shared else 1)
-        ]  # fmt: skip
+        self.engines = [self.engine(backend, most) for _ in range(2 if shared else 1)]
         self.shared = shared
         self.events = 0
         self.making: list[Making] = []
@@ -555,6 +580,15 @@ class VariantsMachine(RuleBasedStateMachine):
         self.visitors: list[Visitor] = []
         self.purges: list[tuple[int, int]] = []  # event, process
         self.forgetful = [False for _ in self.engines]  # has a note gone since a flight began?
+
+    def engine(self, backend: SimpleMemoryCache | None, most: int) -> Engine:
+        store = Store(lambda: self.now, 2**20, most)
+        config = {**CONFIG, "ASWR_STORE_TIMEOUT": LIMIT, "ASWR_PROPAGATION": 2 * LIMIT}
+        return Engine(
+            "machine", store, lambda: self.runtime, clock=lambda: self.now, random=lambda: 0.0,
+            max_waiters=1000, max_loads=1000,
+            shared=Shared(backend, "machine", config, lambda: [], store.stamps, lambda: self.now),
+        )  # fmt: skip
 
     def event(self) -> int:
         self.events += 1
@@ -611,7 +645,7 @@ class VariantsMachine(RuleBasedStateMachine):
 
     def check(self, value: Any, process: int, brings: dict[str, str], at: int) -> Making:
         """May who brought this, then, get this value?"""
-        making = self.made[value["number"] if isinstance(value, dict) else value.args[0]]
+        making = self.made[int(value.body if isinstance(value, Answer) else value.args[0])]
         differs = [name for name, seen in making.reads.items() if brings.get(name) != seen]
         assert not differs, f"its render read {making.reads}, he brings {brings}"
         for purged, where in self.purges:
@@ -641,7 +675,7 @@ class VariantsMachine(RuleBasedStateMachine):
         engine = self.one_of(data, self.engines)
         load, _, why = engine.urls.find(self.load_of(brings))
         if tick:
-            self.runtime.post(engine.tick, load)
+            self.runtime.post(engine.tick, load, INTERVAL)
         elif not why:
             engine.start(load)
 
@@ -673,7 +707,7 @@ class VariantsMachine(RuleBasedStateMachine):
     def land(self, making: Making, fate: Fate = Fate.STORE) -> None:
         names = tuple(sorted(making.reads))
         making.outcome.set_result(
-            Loaded({"number": making.number}, fate, names=names, detail="why")
+            Loaded(Answer(200, (), b"%d" % making.number), fate, names=names, detail="why")
         )
         self.settle()
 

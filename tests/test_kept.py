@@ -156,7 +156,7 @@ KINDS: dict[str, Callable[[int], tuple[Any, Entry]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_counts_what_entries_take(kind: str) -> None:
     """The cache counts what Python does, and up to a fifth more, which the allocator takes."""
-    store = Store("shop", lambda: NOW, 2**30)
+    store = Store(lambda: NOW, 2**30)
 
     def fill() -> None:
         for number in range(5_000):
@@ -167,7 +167,7 @@ def test_memory_counts_what_entries_take(kind: str) -> None:
 
 def test_a_page_takes_little_more_than_its_body() -> None:
     """At most 700 bytes for everything but the 1024 of the body."""
-    store = Store("shop", lambda: NOW, 2**30)
+    store = Store(lambda: NOW, 2**30)
     taken = traced(lambda: [store.publish(url(number), page(number)) for number in range(20_000)])
     assert taken / 20_000 - 1024 < 700
 
@@ -185,7 +185,7 @@ def test_the_size_of_a_key() -> None:
 
 def test_a_hot_entry_is_made_once() -> None:
     """Who peeks again gets the same entry, until another is published or it is gone."""
-    store = Store("shop", lambda: NOW, 2**20)
+    store = Store(lambda: NOW, 2**20)
     store.publish(url(0), page(1))
     first = store.peek(url(0))
     assert store.peek(url(0)) is first == page(1)
@@ -198,7 +198,7 @@ def test_a_hot_entry_is_made_once() -> None:
 
 def test_what_is_ready_is_bounded() -> None:
     """However many entries are peeked; none with a large body."""
-    store = Store("shop", lambda: NOW, 2**30)
+    store = Store(lambda: NOW, 2**30)
     for number in range(MOST_READY + 10):
         store.publish(url(number), page(number))
         assert store.peek(url(number)) == page(number)

@@ -193,7 +193,7 @@ class TestRegistration:
 
     def test_a_bad_cache_is_refused(self, app):
         """What is no cache is refused with an example of one."""
-        with pytest.raises(TypeError, match="SimpleMemoryCache"):
+        with pytest.raises(TypeError, match="got a int; write .*cache='redis://localhost'"):
             CacheManager(app, cache=3)
 
     def test_a_view_of_each_app_follows_its_config(self, clock):
@@ -236,6 +236,84 @@ class TestVerbs:
         manager.clear()
         assert manager.peek("/x/a") is None
         assert manager.stats()["entries"] == 0
+
+    @pytest.mark.parametrize("verb", ["invalidate", "invalidate_tags", "clear", "view", "call"])
+    @pytest.mark.parametrize("twin", [False, True], ids=["blocking", "awaited"])
+    def test_purges_say_whether_the_shared_store_has_them(self, clock, verb, twin):
+        """True where it has, or none is shared; False where it fails, or cannot be told any more.
+
+        In this process a purge holds either way.
+        """
+
+        class Down(aiocache.SimpleMemoryCache):
+            async def _get(self, *args, **kwargs):
+                raise OSError("down")
+
+            _set = _delete = _get
+
+        def purged(source, close):
+            app = Flask("shop")
+            manager = CacheManager(app, source, clock=clock)
+
+            @app.route("/x")
+            @manager.cacher(timeout=100, tags=("pages",))
+            async def view():
+                return "x"
+
+            @manager.memoize(timeout=100)
+            def call():
+                return 1
+
+            app.test_client().get("/x")
+            call.sync()
+            assert manager.join(5)
+            if close:
+                manager.close()
+            owner, name, arguments = {
+                "invalidate": (manager, "invalidate", ["/x"]),
+                "invalidate_tags": (manager, "invalidate_tags", ["pages"]),
+                "clear": (manager, "clear", []),
+                "view": (view, "invalidate", []),
+                "call": (call, "invalidate", []),
+            }[verb]
+            method = getattr(owner, f"a{name}" if twin else name)
+            told = asyncio.run(method(*arguments)) if twin else method(*arguments)
+            assert (call.peek() if verb == "call" else manager.peek("/x")) is None
+            manager.close()
+            return told
+
+        assert purged(None, False) is True
+        assert purged(None, True) is True
+        assert purged(aiocache.SimpleMemoryCache(), False) is True
+        assert purged(aiocache.SimpleMemoryCache(), True) is False
+        assert purged(Down(), False) is False
+
+    def test_a_purge_where_the_cache_is_off(self, app):
+        """There is nothing that anybody has not."""
+        app.config["ASWR_ENABLED"] = False
+        manager = CacheManager(app, aiocache.SimpleMemoryCache())
+        assert manager.invalidate("/x") is manager.clear(stale=True) is True
+        assert manager.invalidate_tags("pages") is asyncio.run(manager.aclear()) is True
+
+    @pytest.mark.parametrize("twin", [False, True], ids=["blocking", "awaited"])
+    @pytest.mark.parametrize("verb", ["invalidate", "invalidate_tags", "clear"])
+    def test_a_stale_purge_serves_once_more(self, app, manager, counted, verb, twin):
+        """With stale=True what is stored answers once more, at once, while it is renewed."""
+        client = app.test_client()
+        client.get("/x/a")
+        client.get("/x/b")
+        arguments = {"invalidate": ["/x/a"], "invalidate_tags": ["pages"], "clear": []}[verb]
+        if twin:
+            assert asyncio.run(getattr(manager, f"a{verb}")(*arguments, stale=True))
+        else:
+            assert getattr(manager, verb)(*arguments, stale=True)
+        stale = client.get("/x/a")
+        assert (stale.text, stale.headers["Cache-Status"].split(";")[1]) == ("1", " hit")
+        assert manager.join(5)
+        assert client.get("/x/a").text == "3"
+        assert manager.stats()["loads"] == 3, "it is fresh again, and nothing else was loaded"
+        other = manager.peek("/x/b")
+        assert (other.fresh_until == other.stored) is (verb != "invalidate")
 
     def test_a_load_from_before_a_purge_never_publishes(self, app, manager, gate, background):
         """Who asked before gets the old result, who asks after a newer one (invariant 5)."""
@@ -378,6 +456,14 @@ class TestVerbs:
         app.add_url_rule("/slash/", "slash", manager.cacher(5)(lambda: "x"))
         with pytest.raises(ValueError, match=words):
             manager.refresh(path)
+
+    def test_stats_of_a_shared_store(self, clock):
+        """Its errors are counted where one is shared, from the first time that it is needed."""
+        manager = CacheManager(app := Flask("shop"), aiocache.SimpleMemoryCache(), clock=clock)
+        manager.memoize(timeout=5)(lambda: 1).sync()
+        assert manager.join(5)
+        assert app.extensions["aswr"].stats()["store_errors"] == 0
+        manager.close()
 
     def test_stats_are_plain_numbers(self, app, manager, counted):
         """stats() is a dict of counters and sizes."""

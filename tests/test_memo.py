@@ -2,12 +2,16 @@
 
 import asyncio
 import contextvars
+import dataclasses
 import gc
+import logging
 import threading
 import weakref
+from decimal import Decimal
 
 import flask
 import pytest
+from aiocache import SimpleMemoryCache
 from flask import Flask, current_app, g, has_request_context
 
 from aswr import CacheManager, LoadCycle, LoadTimeout
@@ -605,3 +609,149 @@ def test_after_close_a_call_is_a_call_and_a_purge_is_a_purge(app, manager, calls
     compute.invalidate(1)
     assert compute.sync(1) == 5
     assert not [t for t in threading.enumerate() if t.name == "aswr-loop"]
+
+
+# Behind a store that others share
+
+
+class Pair:
+    """Two processes' managers over one cache, each with the same function."""
+
+    def __init__(self, clock, function, config=None, **options):
+        self.cache = SimpleMemoryCache()
+        self.apps, self.managers, self.calls = [], [], []
+        for _ in range(2):
+            app = Flask("shop")
+            app.config.update(config or {})
+            manager = CacheManager(app, self.cache, clock=clock)
+            self.apps.append(app)
+            self.managers.append(manager)
+            self.calls.append(manager.memoize(timeout=60, **options)(function))
+
+    def __iter__(self):
+        """What each gets, the second when the first has stored it."""
+        for manager, call in zip(self.managers, self.calls, strict=True):
+            yield call.sync(1)
+            assert manager.join(5)
+
+
+@pytest.fixture
+def pairs(clock):
+    """Makes pairs, and closes their managers."""
+    made = []
+
+    def make(function, **options):
+        made.append(Pair(clock, function, **options))
+        return made[-1]
+
+    yield make
+    for manager in [manager for pair in made for manager in pair.managers]:
+        manager.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Price:
+    amount: Decimal
+    seen: frozenset[str]
+
+
+def test_results_travel_as_annotated(pairs, calls):
+    """What a function says it returns comes out of the shared store as it went in."""
+
+    def compute(x) -> Price:
+        calls.append(x)
+        return Price(Decimal("1.50"), frozenset({"a"}))
+
+    one, other = pairs(compute)
+    assert one == other == Price(Decimal("1.50"), frozenset({"a"}))
+    assert one is not other
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_results_that_cannot_travel_stay(pairs, calls, caplog, copy):
+    """They are never changed and fail nobody: each process has its own, and the log says why."""
+
+    def compute(x):
+        calls.append(x)
+        return (x, {x})
+
+    pair = pairs(compute, copy=copy)
+    with caplog.at_level(logging.WARNING, "aswr"):
+        assert list(pair) == [(1, {1})] * 2
+        assert pair.calls[0].sync(2) == (2, {2})
+        assert pair.managers[0].join(5)
+    assert calls == [1, 1, 2]
+    assert not pair.cache._cache
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2, "one of each process"
+    assert "compute returned a tuple that a shared store cannot carry" in lines[0]
+    assert "memoize(..., shared=False)" in lines[0]
+
+
+def test_strict_refuses_results_that_cannot_travel(pairs, calls):
+    """In tests and CI it is an error where a store is shared, and not where it is not meant."""
+
+    def compute(x):
+        return {x}
+
+    strict = {"ASWR_STRICT": True}
+    with pytest.raises(TypeError, match=r"compute returned a set .*codec=.*shared=False"):
+        next(iter(pairs(compute, config=strict)))
+    assert list(pairs(compute, config=strict, shared=False)) == [{1}, {1}]
+
+    def annotated(x) -> set[int]:
+        return {x}
+
+    assert list(pairs(annotated, config=strict)) == [{1}, {1}]
+
+
+def test_strict_without_a_shared_store(app, clock):
+    """Where nothing travels, nothing needs to be able to."""
+    app.config["ASWR_STRICT"] = True
+    manager = CacheManager(app, clock=clock)
+    assert manager.memoize(timeout=60)(lambda: {1}).sync() == {1}
+    manager.close()
+
+
+def test_results_that_are_not_shared(pairs, calls, caplog):
+    """With shared=False they stay in this process, and nobody is told."""
+
+    def compute(x) -> int:
+        calls.append(x)
+        return x
+
+    pair = pairs(compute, shared=False)
+    with caplog.at_level(logging.WARNING, "aswr"):
+        assert list(pair) == [1, 1]
+    assert calls == [1, 1]
+    assert not pair.cache._cache
+    assert not caplog.records
+
+
+class Thing:
+    """What msgspec does not carry."""
+
+    def __init__(self, text):
+        self.text = text
+
+
+class Things:
+    """A codec for it."""
+
+    def encode(self, value):
+        return value.text.encode()
+
+    def decode(self, data):
+        return Thing(data.decode())
+
+
+def test_results_travel_by_their_own_codec(pairs, calls):
+    """A codec carries what nothing else does."""
+
+    def compute(x):
+        calls.append(x)
+        return Thing("ä")
+
+    one, other = pairs(compute, codec=Things())
+    assert (one.text, other.text, calls) == ("ä", "ä", [1])

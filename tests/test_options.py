@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiocache import SimpleMemoryCache
 from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -468,6 +469,28 @@ def test_unknown_keys(name: str, near: str) -> None:
         ("ASWR_PERSONAL", "X-Tenant", TypeError),
         ("ASWR_PERSONAL", ["X-Tenant[ab]+"], ValueError),
         ("ASWR_PERSONAL", ["X-Tenant?"], ValueError),
+        ("ASWR_NAMESPACE", "", ValueError),
+        ("ASWR_NAMESPACE", "x" * 101, ValueError),
+        ("ASWR_NAMESPACE", b"shop", TypeError),
+        ("ASWR_VERSION", "1\n", ValueError),
+        ("ASWR_VERSION", "1" * 101, ValueError),
+        ("ASWR_VERSION", None, TypeError),
+        ("ASWR_VERSION", 1.5, TypeError),
+        ("ASWR_VERSION", True, TypeError),
+        ("ASWR_LEASE", 0.4, ValueError),
+        ("ASWR_LEASE", 0, ValueError),
+        ("ASWR_LEASE", "5", TypeError),
+        ("ASWR_STORE_TIMEOUT", 0, ValueError),
+        ("ASWR_STORE_TIMEOUT", None, TypeError),
+        ("ASWR_STORE_COMPRESS", 0, ValueError),
+        ("ASWR_STORE_COMPRESS", True, TypeError),
+        ("ASWR_STORE_COMPRESS", "16k", TypeError),
+        ("ASWR_PROPAGATION", -1, ValueError),
+        ("ASWR_PROPAGATION", math.inf, ValueError),
+        ("ASWR_PARTITION", "maybe", ValueError),
+        ("ASWR_PARTITION", None, ValueError),
+        ("ASWR_SIGN", "secret", TypeError),
+        ("ASWR_SIGN", 1, TypeError),
     ],
 )
 def test_bad_config(name: str, value: Any, error: type[Exception]) -> None:
@@ -477,6 +500,83 @@ def test_bad_config(name: str, value: Any, error: type[Exception]) -> None:
     app = Flask("shop")
     app.config[name] = value
     refused(lambda: CacheManager(app), error, name, shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("ASWR_NAMESPACE", None, None),
+        ("ASWR_NAMESPACE", "Laden: {ä}", "Laden: {ä}"),
+        ("ASWR_VERSION", 7, "7"),
+        ("ASWR_VERSION", "", ""),
+        ("ASWR_VERSION", "x" * 100, "x" * 100),
+        ("ASWR_LEASE", 0.5, 0.5),
+        ("ASWR_LEASE", timedelta(seconds=9), 9.0),
+        ("ASWR_STORE_TIMEOUT", timedelta(milliseconds=50), 0.05),
+        ("ASWR_STORE_COMPRESS", None, None),
+        ("ASWR_STORE_COMPRESS", 1, 1),
+        ("ASWR_PROPAGATION", timedelta(seconds=2), 2.0),
+        ("ASWR_PARTITION", "refuse", "refuse"),
+        ("ASWR_SIGN", True, True),
+    ],
+)
+def test_config_of_a_shared_store(name: str, value: Any, expected: Any) -> None:
+    """Durations are seconds inside, a version may be a number, and None means none."""
+    found = read_config({name: value})[name]
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"ASWR_STORE_TIMEOUT": 0.6}, ("ASWR_STORE_TIMEOUT=0.6", "ASWR_PROPAGATION=1")),
+        ({"ASWR_PROPAGATION": 0.4}, ("ASWR_STORE_TIMEOUT=0.25", "ASWR_PROPAGATION=0.4")),
+        ({"ASWR_SIGN": True}, ("ASWR_SIGN", "set app.secret_key")),
+    ],
+    ids=["timeout", "propagation", "sign"],
+)
+def test_what_a_shared_store_cannot_keep(config: dict[str, Any], words: tuple[str, ...]) -> None:
+    """What contradicts itself, or lacks a key, is an error in `init_app`, if a store is shared."""
+    app = Flask("shop")
+    app.config.update(config)
+    refused(lambda: CacheManager(app, cache=SimpleMemoryCache()), ValueError, *words)
+    CacheManager(app)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"ASWR_STORE_TIMEOUT": 0.5},
+        {"ASWR_STORE_TIMEOUT": 1, "ASWR_PROPAGATION": 2},
+        {"ASWR_SIGN": True, "SECRET_KEY": "secret"},
+    ],
+    ids=["half", "both", "sign"],
+)
+def test_what_a_shared_store_can_keep(config: dict[str, Any]) -> None:
+    """A question for the store may take half of the time in which purges are heard of."""
+    app = Flask("shop")
+    app.config.update(config)
+    CacheManager(app, cache=SimpleMemoryCache())
+
+
+@pytest.mark.parametrize("shared", [None, 1, "no"])
+def test_shared_is_a_flag(shared: Any) -> None:
+    """Whether results leave the process is said by True or False."""
+    refused(lambda: CacheManager().memoize(60, shared=shared), TypeError, "shared", repr(shared))
+
+
+class Halves:
+    """No codec: it does not decode."""
+
+    def encode(self, value: Any) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize("codec", [Halves(), Halves, "pickle", 5], ids=repr)
+def test_a_codec_is_checked_at_decoration(codec: Any) -> None:
+    """What is no codec is refused, with what one looks like."""
+    words = ("codec", repr(codec), "encode(value) -> bytes", "MyCodec()")
+    refused(lambda: CacheManager().memoize(60, codec=codec), TypeError, *words)
 
 
 # Who decides

@@ -72,7 +72,7 @@ class TestOwnUrl:
         for path in ("/x", "/change"):
             shop.test_client().open(path, method=method)
         assert stored(manager, "/x", "/x/y") == ["/x", "/x/y"]
-        assert manager._sites[shop].store.stamps.tags == {}
+        assert manager._sites[shop].store.stamps.hard.tags == {}
 
     @pytest.mark.parametrize(
         ("status", "purges"),
@@ -173,7 +173,7 @@ class TestOwnUrl:
         for path in ("/change", "/x/change", "/nowhere"):
             shop.test_client().post(path)
         assert manager.join(5)
-        assert manager._sites[shop].store.stamps.keys == {}
+        assert manager._sites[shop].store.stamps.hard.keys == {}
 
     def test_nothing_is_done_where_the_cache_is_off(self, clock):
         """With ASWR_ENABLED off no purge is counted."""
@@ -187,7 +187,7 @@ class TestOwnUrl:
         assert app.test_client().post("/x").text == "x"
         assert app.test_client().post("/g").status_code == 200
         stamps = manager._sites[app].store.stamps
-        assert (stamps.keys, stamps.tags) == ({}, {})
+        assert stamps.all() == []
 
 
 class TestNamedUrls:

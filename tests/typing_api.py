@@ -23,7 +23,7 @@ from aswr import (
 
 app = Flask("shop")
 
-# Made at once or later, with any of the three kinds of cache.
+# Made at once or later, with any kind of cache.
 
 manager = CacheManager()
 manager.init_app(app)
@@ -32,6 +32,9 @@ CacheManager(app, lambda: aiocache.SimpleMemoryCache(), max_bytes=2**20)
 CacheManager(
     app, None, clock=lambda: 0.0, base_url="https://shop.test", drain_timeout=timedelta(seconds=3)
 )
+CacheManager(app, "redis://localhost:6379/0")
+CacheManager(app, cache="unix:///run/redis.sock?db=1")
+CacheManager(app, cache=aiocache.SimpleMemoryCache)
 CacheManager("shop")  # type: ignore[arg-type]
 CacheManager(app, max_bytes="1 MiB")  # type: ignore[arg-type]
 
@@ -112,7 +115,7 @@ assert_type(report.__name__, str)
 report(2026)  # type: ignore[unused-coroutine]  # still a coroutine function
 
 assert_type(report.refresh(year=2026), Entry | None)
-report.invalidate(year=2026)
+assert_type(report.invalidate(year=2026), bool)
 
 
 async def view_verbs() -> None:
@@ -122,7 +125,7 @@ async def view_verbs() -> None:
     await report()  # type: ignore[call-arg]
     await report(2026, day=1)  # type: ignore[call-arg]
     assert_type(await report.arefresh(year=2026), Entry | None)
-    await report.ainvalidate(year=2026)
+    assert_type(await report.ainvalidate(year=2026), bool)
 
 
 # Bad options are errors of type, too.
@@ -171,12 +174,39 @@ def names(item: str) -> list[str]:
     return [item]
 
 
+class Textual:
+    """A codec of the user's own."""
+
+    def encode(self, value: Any) -> bytes:
+        return str(value).encode()
+
+    def decode(self, data: bytes) -> Any:
+        return data.decode()
+
+
+@manager.memoize(60, shared=False)
+def here_alone() -> object:
+    return object()
+
+
+@manager.memoize(60, codec=Textual())
+async def textual(item: str) -> str:
+    return item
+
+
+manager.memoize(60, shared="no")  # type: ignore[arg-type]
+manager.memoize(60, codec="pickle")  # type: ignore[arg-type]
+manager.cacher(60, shared=False)  # type: ignore[call-arg]
+
+
 def sync_calls() -> None:
     assert_type(price.sync("apple", amount=2), float)
     assert_type(names.sync("apple"), list[str])
     assert_type(price.refresh("apple", 2), float | None)
     assert_type(price.peek("apple"), Entry | None)
-    price.invalidate("apple", amount=2)
+    assert_type(price.invalidate("apple", amount=2), bool)
+    assert_type(textual.sync("apple"), str)
+    assert_type(here_alone.sync(), object)
     price.sync(5)  # type: ignore[arg-type]
     price.peek()  # type: ignore[call-arg]
     price.invalidate("apple", colour=2)  # type: ignore[call-arg]
@@ -187,7 +217,7 @@ async def async_calls() -> None:
     assert_type(await price("apple", 2), float)
     assert_type(await names("apple"), list[str])  # a plain function is awaited, too
     await price.arefresh("apple")
-    await names.ainvalidate("apple")
+    assert_type(await names.ainvalidate("apple"), bool)
     await price(5)  # type: ignore[arg-type]
     await names()  # type: ignore[call-arg]
 
@@ -200,10 +230,14 @@ def verbs() -> None:
     manager.schedule_periodic_refresh("/report/2026", timedelta(seconds=10), lambda year: str(year))
     manager.schedule_periodic_refresh("/report/2026", interval="10")  # type: ignore[arg-type]
     assert_type(manager.refresh("/report/2026?month=2"), Entry | None)
-    manager.invalidate("/report/2026")
-    manager.invalidate_tags("news", "prices")
+    assert_type(manager.invalidate("/report/2026"), bool)
+    assert_type(manager.invalidate("/report/2026", stale=True), bool)
+    manager.invalidate("/report/2026", True)  # type: ignore[call-arg]
+    assert_type(manager.invalidate_tags("news", "prices"), bool)
+    assert_type(manager.invalidate_tags("news", stale=True), bool)
     manager.invalidate_tags(["news"])  # type: ignore[arg-type]
-    manager.clear()
+    assert_type(manager.clear(), bool)
+    assert_type(manager.clear(stale=True), bool)
     assert_type(manager.peek("/report/2026"), Entry | None)
     assert_type(manager.stats(), dict[str, int])
     assert_type(manager.jobs(), list[JobInfo])
@@ -216,9 +250,9 @@ def verbs() -> None:
 
 async def async_verbs() -> None:
     assert_type(await manager.arefresh("/report/2026"), Entry | None)
-    await manager.ainvalidate("/report/2026")
-    await manager.ainvalidate_tags("news")
-    await manager.aclear()
+    assert_type(await manager.ainvalidate("/report/2026", stale=True), bool)
+    assert_type(await manager.ainvalidate_tags("news", "prices", stale=True), bool)
+    assert_type(await manager.aclear(stale=True), bool)
 
 
 asgi = manager.asgi()

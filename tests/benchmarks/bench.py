@@ -2,9 +2,9 @@
 
 Each benchmark runs in a process of its own, so that the memory and the threads of one do not weigh
 on the next, and has `LIMIT` seconds. The table appears row by row; ``build/bench`` gets it as
-Markdown, with all figures as JSON and plots as SVG. ``--readme`` puts it into the README, which
-takes a full run. Nothing is compared with a limit here but for the word "yes" or "no": what is too
-slow fails nothing.
+Markdown, with all figures as JSON and plots as SVG. ``--readme`` puts it into the README: of a part
+its rows, and under the table when and with what they were measured. Nothing is compared with a
+limit here but for the word "yes" or "no": what is too slow fails nothing.
 """
 
 import argparse
@@ -66,19 +66,19 @@ def main() -> None:
     for name in asked.names:
         if name not in benchmarks:
             parser.error(f"there is no {name}; there are {', '.join(benchmarks)}")
-    if asked.readme and asked.names:
-        parser.error("the README shows one full run: leave out the names")
     FOLDER.mkdir(parents=True, exist_ok=True)
     outcomes = {}
     for name in asked.names or benchmarks:
         outcomes[name] = outcomes_of(benchmarks[name])
         print(table.for_terminal(benchmarks[name], outcomes[name]), flush=True)
         plots.plot(FOLDER, benchmarks[name], outcomes[name])
-    text = table.markdown(benchmarks, outcomes, record.about())
-    (FOLDER / "table.md").write_text(text)
+    about = record.about()
+    (FOLDER / "table.md").write_text(table.markdown(benchmarks, outcomes, about))
     record.write_json(FOLDER, benchmarks, outcomes)
     if asked.readme:
-        table.put_between_marks(ROOT / "README.md", text)
+        readme = ROOT / "README.md"
+        old = table.between_marks(readme)
+        table.put_between_marks(readme, table.merged(old, benchmarks, outcomes, about))
     print(f"in {FOLDER.relative_to(ROOT)}: table.md, results.json, pyperf.json, *.svg")
 
 

@@ -87,7 +87,7 @@ def resident() -> int:
 
 def taken(kind: str, max_bytes: int, turnovers: int) -> tuple[float, float, float]:
     """Bytes per value: resident, as Python counts (0 where it did not), as the cache counts."""
-    publish, store = KINDS[kind], Store("shop", time.time, max_bytes)
+    publish, store = KINDS[kind], Store(time.time, max_bytes)
     for number in range(100):
         publish(store, number)
     if not turnovers:
@@ -145,7 +145,7 @@ def insertion(kind: str, entries: int) -> dict[str, float]:
 
 def peeks(entries: int) -> dict[str, float]:
     """Nanoseconds per `Store.peek` of one page, of random ones of 1,000, and of all."""
-    store = Store("shop", time.time, 2**40)
+    store = Store(time.time, 2**40)
     entry = page(store, 0)
     for number in range(entries):
         store.publish(url(number), entry)

@@ -42,6 +42,19 @@ def program(name: str) -> str:
     return found
 
 
+def redis_server() -> str:
+    """The path of a server that speaks Redis, as the tests find it; raises `Missing`."""
+    try:
+        import pytest
+        from servers.redises import binary
+    except ImportError as error:
+        raise Missing(f"no {error.name} here") from None
+    try:
+        return binary()
+    except pytest.skip.Exception as why:
+        raise Missing(str(why)) from None
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -4,6 +4,7 @@
 two runs differ by more than their noise.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -15,15 +16,16 @@ from typing import Any
 
 import pyperf
 
-from .processes import program
+from .processes import program, redis_server
 from .rows import Benchmark, Missing, Result
 from .table import Outcomes
 
 SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 RELEASES = (
     "Flask", "Werkzeug", "asgiref", "uvicorn", "uvloop", "httptools", "granian", "gunicorn",
-    "Flask-Caching", "advanced-caching", "aiocache", "cashews", "cachetools", "theine",
+    "Flask-Caching", "advanced-caching", "aiocache", "cashews", "cachetools", "theine", "redis",
 )  # fmt: skip
+SHOWN = {"redis": "redis-py"}
 PROGRAMS = {"nginx": "-v", "varnishd": "-V", "wrk": "-v", "h2load": "--version"}
 
 
@@ -32,18 +34,22 @@ def releases() -> dict[str, str]:
     found = {}
     for name in RELEASES:
         try:
-            found[name] = importlib.metadata.version(name)
+            found[SHOWN.get(name, name)] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     for name, option in PROGRAMS.items():
-        try:
-            asked = [program(name), option]
-        except Missing:
-            continue
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
-        said = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
-        found[name] = said[0] if said else "?"
+        with contextlib.suppress(Missing):
+            found[name] = _release(program(name), option)
+    with contextlib.suppress(Missing):
+        path = redis_server()
+        found["Valkey" if "valkey" in Path(path).name else "Redis"] = _release(path, "--version")
     return found
+
+
+def _release(path: str, option: str) -> str:
+    done = subprocess.run([path, option], capture_output=True, text=True, check=False, timeout=10)
+    said = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return said[0] if said else "?"
 
 
 def machine() -> dict[str, str]:

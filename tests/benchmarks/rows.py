@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 # Where the benchmarks are, in the order of the table.
-MODULES = ("inprocess", "doors", "functions", "crowds", "stored", "renewals", "imports")
+MODULES = ("inprocess", "doors", "functions", "crowds", "stored", "renewals", "fleet", "imports")
 
 
 @dataclass(frozen=True, slots=True)
