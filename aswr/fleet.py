@@ -93,6 +93,7 @@ class Fleet(Tier):
         self._retry_at = 0.0
         self._held: dict[str, tuple[Lease, float]] = {}  # by token, with when it was last renewed
         self._unsaved: dict[Hashable, None] = {}
+        self._doubtful: dict[str, Lease] = {}  # that Redis may hold for us, unasked or unheard
         self.untold: list[tuple[Purge, int]] = []
         self.unreadable = 0
 
@@ -218,14 +219,26 @@ class Fleet(Tier):
     ) -> Claim:
         try:
             link, back = await self._ready()
+        except Unreachable:
+            return ALONE
+        try:
             if key == base:
                 return await self._claim(link, back, key, seen, floor, token)
             note, claim = await asyncio.gather(
                 self.read(base), self._claim(link, back, key, seen, floor, token)
             )
             return _with_names(claim, note)
-        except (Unreachable, Refused):
-            return ALONE
+        except Unreachable:
+            self._doubt(Lease(key, token))
+        except Refused as error:
+            log.debug("%r could not be claimed (%s)", key, error)
+        return ALONE
+
+    def _doubt(self, lease: Lease) -> None:
+        """Nobody knows whether Redis got to hear of it: it is given back when Redis answers."""
+        self._held.pop(lease.token, None)
+        if len(self._doubtful) < MOST_UNSAVED:
+            self._doubtful[lease.token] = lease
 
     async def _claim(
         self, link: Link, back: Backplane, key: Hashable, seen: int, floor: int, token: str
@@ -296,11 +309,15 @@ class Fleet(Tier):
             data = await self._sealed(key, entry, plain, back.epoch)
             message = back.message("stored", pack(key), number=entry.born)
             who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"
-            await link.run(
+            stored = await link.run(
                 STORE, self._names(key), token, entry.born, data, milliseconds, back.channel,
                 message, who, parse=int, bulk=True,
             )  # fmt: skip
+            if not stored:  # while this was loaded, or paused, another one has loaded a newer one
+                self.listener.stored_elsewhere(key, entry.born + 1)
         except Unreachable:
+            if token:
+                self._doubt(Lease(key, token))
             self._unsaved.pop(key, None)
             self._unsaved[key] = None
             while len(self._unsaved) > MOST_UNSAVED:
@@ -339,11 +356,15 @@ class Fleet(Tier):
 
     async def release(self, lease: Lease, ending: Ending, seconds: float = 0.0) -> None:
         self._held.pop(lease.token, None)
-        with contextlib.suppress(Unreachable, Refused):
+        try:
             link, back = await self._ready()
             message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
             names = self._names(lease.key)
             await link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
+        except Unreachable:
+            self._doubt(lease)
+        except Refused as error:
+            log.debug("the lease of %r could not be given back (%s)", lease.key, error)
         # Here, too, somebody may have come since, and follow it.
         self.listener.ended_elsewhere(lease.key, Ending.GONE, 0.0)
 
@@ -395,7 +416,13 @@ class Fleet(Tier):
         self.runtime().task(self._catch_up(), "aswr catch up", contextvars.Context())
 
     async def _catch_up(self) -> None:
-        """Store what was loaded while the store was out of reach, unless it has something newer."""
+        """Do what could not be done while Redis was out of reach.
+
+        Give leases back, and store what was loaded, unless something newer is there.
+        """
+        while self._doubtful and self.breaker.closed:
+            _, lease = self._doubtful.popitem()
+            await self.release(lease, Ending.GONE)
         while self._unsaved and self.breaker.closed:
             key = next(iter(self._unsaved))
             del self._unsaved[key]
