@@ -120,7 +120,7 @@ class Backplane:
         self._measure(began, self._clock(), now)
         self.told = max(self.told, number)
         self._stamps.observe(self.told)
-        most = max(now, self.told) + int(SKEW * MICRO)
+        most = max(now + int(SKEW * MICRO), self.told)  # the next number is greater
         if self._stamps.clamp(most):
             self._listener.clamped(most)
         return number, epoch, rest

@@ -143,7 +143,8 @@ class Concert(Board):
         key = flight.key
         self._learn(flight, names)
         self._let_pass(flight, names, "")
-        return flight.load.seen_by(self.urls.known(flight.load.base, ()))[0] != key
+        note = self.store.glance(flight.load.base)
+        return note is not None and flight.load.seen_by(note.names)[0] != key
 
     def _ends_with(self, flight: Flight, claim: Claim, held: Entry | None) -> bool:
         """Take in what lies in the store, and give it to who waits; was that all he needs?"""

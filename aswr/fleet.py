@@ -13,7 +13,7 @@ A leader that is paused past his lease, and finds another's newer entry there, c
 whose number is below a purge's stores what every reader holds for dead. So leases only save work,
 and numbers alone decide what is right.
 
-Times of entries are in the server's clock: each process knows how far it is from its own.
+Times of entries are in the server's clock there: each process knows how far it is from its own.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ import contextvars
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import replace as changed
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -33,11 +32,11 @@ from . import backend, codec
 from .backplane import SKEW, Backplane, reads_in
 from .breaker import Breaker
 from .codec import Entry
-from .envelope import LARGEST, Envelopes, TooLarge, Unreadable
-from .keys import digest
+from .envelope import LARGEST, Envelopes, TooLarge
 from .link import Link, Refused, Unreachable
 from .packed import pack
-from .scripts import CLAIM, DROP, LOOK, NUMBER, READ, RELEASE, RENEW, STORE
+from .scripts import CLAIM, NUMBER, READ, RELEASE, RENEW
+from .shelf import Shelf, bytes_in
 from .stamps import MICRO, NEVER, Purge, Stamps
 from .tier import ALONE, Claim, Ending, Lease, Say, Tier
 from .values import Carrier
@@ -46,9 +45,6 @@ log = logging.getLogger("aswr.fleet")
 
 MOST_UNSAVED = 10_000
 HELD = 0.8  # of the lease time: the rest is for the others to notice that it ended
-LONGEST = 2**45  # milliseconds that Redis is asked to keep anything
-MOST_TOLD = 100  # workers that are told of everything; in larger fleets only what they must know
-AHEAD = 3600 * MICRO  # what was born later than that after now was born nowhere
 TRIES = 4  # looks at a key where what lies there turns out to be dead, each time
 
 
@@ -87,19 +83,17 @@ class Fleet(Tier):
         self.lease = lease
         self.poll = lease * (1 - HELD) / 2  # seconds after which who waits asks again
         self.breaker = Breaker(f"the shared store at {backend.shown(self._source)}", self._opened)
-        self._link: Link | None = None
-        self._back: Backplane | None = None
+        self._shelf: Shelf | None = None
         self._opening: asyncio.Future[None] | None = None  # done, once it is open
         self._retry_at = 0.0
         self._held: dict[str, tuple[Lease, float]] = {}  # by token, with when it was last renewed
         self._unsaved: dict[Hashable, None] = {}
         self._doubtful: dict[str, Lease] = {}  # that Redis may hold for us, unasked or unheard
-        self.untold: list[tuple[Purge, int]] = []
-        self.unreadable = 0
+        self._untold: list[tuple[Purge, int]] = []
 
     @property
     def reachable(self) -> bool:
-        return self.breaker.closed and self._link is not None
+        return self.breaker.closed and self._shelf is not None
 
     def _opened(self) -> None:
         if self._refuse:
@@ -133,84 +127,33 @@ class Fleet(Tier):
         if client is None:
             raise TypeError(f"a {type(cache).__qualname__} has no redis-py client")
         own = str(cache.build_key("")) if cache.namespace else ""
-        self._prefix = f"{own}aswr:{self._space}:"
         self.breaker.mend()
-        self._link = Link(client, self._timeout, self.breaker, runtime.task)
-        control = f"{own}aswr:{{{self._space}}}:"
-        self._back = Backplane(
-            self._link, self.breaker, self.stamps, self.clock, control, self._interval,
-            self.listener, self.untold,
+        link = Link(client, self._timeout, self.breaker, runtime.task)
+        back = Backplane(
+            link, self.breaker, self.stamps, self.clock, f"{own}aswr:{{{self._space}}}:",
+            self._interval, self.listener, self._untold,
         )  # fmt: skip
-        self._back.begin(runtime, self._keep_leases, self._recovered)
-        await self._back.ready(self._timeout)
+        self._shelf = Shelf(
+            f"{own}aswr:{self._space}:", link, back, self._envelopes, self.stamps, self.clock,
+            runtime, self.unpacker,
+        )  # fmt: skip
+        back.begin(runtime, self._keep_leases, self._recovered)
+        await back.ready(self._timeout)
 
-    async def _ready(self) -> tuple[Link, Backplane]:
+    async def _ready(self) -> Shelf:
+        """What there is in Redis; raises `Unreachable`."""
         await self.open()
-        if self._link is None or self._back is None or not self.breaker.closed:
+        if self._shelf is None or not self.breaker.closed:
             raise Unreachable
-        return self._link, self._back
+        return self._shelf
 
     async def close(self) -> None:
-        link, back = self._link, self._back
         for lease, _ in list(self._held.values()):
             await self.release(lease, Ending.GONE)
-        if back is not None:
-            await back.close()
-        if link is not None:
-            await link.close()
+        if self._shelf is not None:
+            await self._shelf.back.close()
+            await self._shelf.link.close()
         self.stamps.close_down(False)
-
-    # Names and bytes.
-
-    def _name(self, key: Hashable) -> str:
-        return f"{self._prefix}{{{digest(key)}}}"
-
-    def _names(self, key: Hashable) -> tuple[str, ...]:
-        name = self._name(key)
-        return name, f"{name}:lease", f"{name}:awaited", f"{name}:read"
-
-    async def _sealed(self, key: Hashable, entry: Entry, plain: bytes | None, epoch: int) -> bytes:
-        offset = self.stamps.offset
-        payload = codec.encode(entry, plain, epoch, offset / MICRO)
-        ends = entry.error_until if entry.names or entry.passing else entry.fresh_until
-        call = partial(
-            self._envelopes.seal, self._name(key).encode(), entry.born,
-            int(ends * MICRO) + offset, payload,
-        )  # fmt: skip
-        data: bytes = await self._off_loop(call, len(payload))
-        return data
-
-    async def _opened_entry(self, key: Hashable, data: Any) -> tuple[Entry, int]:
-        """Entry and epoch in what was found at a key; raises `ValueError` for foreign bytes."""
-
-        def work() -> tuple[Entry, int]:
-            number, payload = self._envelopes.open(self._name(key).encode(), data)
-            offset = self.stamps.offset / MICRO
-            return codec.decode(payload, number, offset, self.unpacker(key))
-
-        found: tuple[Entry, int] = await self._off_loop(work, len(data))
-        return found
-
-    async def _off_loop(self, call: Callable[[], Any], size: int) -> Any:
-        if not self._envelopes.is_large(size):
-            return call()
-        return await self.runtime().work(call)
-
-    async def _found(self, link: Link, back: Backplane, key: Hashable, data: Any) -> Entry | None:
-        """The living entry in what was found at a key."""
-        try:
-            entry, epoch = await self._opened_entry(key, data)
-        except (Unreadable, ValueError) as error:
-            self.unreadable += 1
-            log.debug("what lies at %r is no entry (%s)", key, error)
-            await link.run(DROP, (self._name(key),), NEVER, parse=int)
-            return None
-        now = max(int(self.clock() * MICRO) + self.stamps.offset, back.told)
-        if entry.born > now + AHEAD:
-            return None
-        self.stamps.observe(entry.born)
-        dead = epoch != back.epoch or self.stamps.latest(key, entry.tags) > entry.born
-        return None if dead else entry
 
     # Loads.
 
@@ -218,14 +161,14 @@ class Fleet(Tier):
         self, key: Hashable, base: Hashable, seen: int, floor: int, token: str
     ) -> Claim:
         try:
-            link, back = await self._ready()
+            shelf = await self._ready()
         except Unreachable:
             return ALONE
         try:
             if key == base:
-                return await self._claim(link, back, key, seen, floor, token)
+                return await self._claim(shelf, key, seen, floor, token)
             note, claim = await asyncio.gather(
-                self.read(base), self._claim(link, back, key, seen, floor, token)
+                self.read(base), self._claim(shelf, key, seen, floor, token)
             )
             return _with_names(claim, note)
         except Unreachable:
@@ -240,16 +183,14 @@ class Fleet(Tier):
         if len(self._doubtful) < MOST_UNSAVED:
             self._doubtful[lease.token] = lease
 
-    async def _claim(
-        self, link: Link, back: Backplane, key: Hashable, seen: int, floor: int, token: str
-    ) -> Claim:
+    async def _claim(self, shelf: Shelf, key: Hashable, seen: int, floor: int, token: str) -> Claim:
         for _ in range(TRIES):
             words = (floor, seen, token, self._lease_ms, LARGEST)
-            say, there, data, reads = await link.run(
-                CLAIM, self._names(key), *words, parse=_claimed
+            say, there, data, reads = await shelf.link.run(
+                CLAIM, shelf.names(key), *words, parse=_claimed
             )
             lease = Lease(key, token) if say is Say.LEAD else None
-            entry = None if data is None else await self._found(link, back, key, data)
+            entry = None if data is None else await shelf.opened(key, data)
             if entry is not None and entry.names:
                 return self._holding(Claim(say, there, None, entry.names, lease))
             softened = self.stamps.soft.latest(key, () if entry is None else entry.tags) > there
@@ -268,17 +209,16 @@ class Fleet(Tier):
 
     async def number(self) -> int:
         try:
-            _, back = await self._ready()
-            number, _, _ = await back.count(NUMBER)
+            shelf = await self._ready()
+            number, _, _ = await shelf.back.count(NUMBER)
         except (Unreachable, Refused):
             return self.stamps.tick()
         return number
 
     async def read(self, key: Hashable) -> Entry | None:
         try:
-            link, back = await self._ready()
-            data = await link.run(LOOK, (self._name(key),), LARGEST, parse=_looked)
-            return None if data is None else await self._found(link, back, key, data)
+            shelf = await self._ready()
+            return await shelf.look(key)
         except (Unreachable, Refused):
             return None
 
@@ -299,21 +239,12 @@ class Fleet(Tier):
                 await self.release(lease, Ending.GONE if own is None else Ending.UNSTORED)
 
     async def _store(self, key: Hashable, entry: Entry, token: str, told: bool) -> bool:
-        """Was it given to Redis, or will be once that answers? Raises `Uncarriable`."""
-        milliseconds = min(LONGEST, int((entry.error_until - self.clock()) * 1000))
-        if milliseconds < 1:
-            return False
+        """Was it given to Redis, or will be once that answers? Raises as `Shelf.store`."""
         plain = await self.packed(key, entry)
         try:
-            link, back = await self._ready()
-            data = await self._sealed(key, entry, plain, back.epoch)
-            message = back.message("stored", pack(key), number=entry.born)
-            who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"
-            stored = await link.run(
-                STORE, self._names(key), token, entry.born, data, milliseconds, back.channel,
-                message, who, parse=int, bulk=True,
-            )  # fmt: skip
-            if not stored:  # while this was loaded, or paused, another one has loaded a newer one
+            shelf = await self._ready()
+            if not await shelf.store(key, entry, plain, token, told):
+                # While this was loaded, or paused, another process has loaded a newer one.
                 self.listener.stored_elsewhere(key, entry.born + 1)
         except Unreachable:
             if token:
@@ -351,16 +282,16 @@ class Fleet(Tier):
 
     async def remove(self, key: Hashable, number: int) -> None:
         with contextlib.suppress(Unreachable, Refused):
-            link, _ = await self._ready()
-            await link.run(DROP, (self._name(key),), number, parse=int)
+            shelf = await self._ready()
+            await shelf.drop(key, number)
 
     async def release(self, lease: Lease, ending: Ending, seconds: float = 0.0) -> None:
         self._held.pop(lease.token, None)
         try:
-            link, back = await self._ready()
+            shelf = await self._ready()
+            back, names = shelf.back, shelf.names(lease.key)
             message = back.message("ended", pack(lease.key), ending.value, seconds, number=0)
-            names = self._names(lease.key)
-            await link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
+            await shelf.link.run(RELEASE, names, lease.token, back.channel, message, parse=int)
         except Unreachable:
             self._doubt(lease)
         except Refused as error:
@@ -371,24 +302,24 @@ class Fleet(Tier):
     def tell_read(self, lease: Lease, base: Hashable, names: tuple[str, ...], passing: str) -> None:
         async def tell() -> None:
             with contextlib.suppress(Unreachable, Refused):
-                link, back = await self._ready()
+                shelf = await self._ready()
                 reads = msgspec.msgpack.encode((names, passing))
-                message = back.message("read", pack(base), reads, number=0)
-                words = (lease.token, reads, self._lease_ms, back.channel, message)
-                await link.run(READ, self._names(lease.key), *words, parse=int)
+                message = shelf.back.message("read", pack(base), reads, number=0)
+                words = (lease.token, reads, self._lease_ms, shelf.back.channel, message)
+                await shelf.link.run(READ, shelf.names(lease.key), *words, parse=int)
 
         self.runtime().task(tell(), "aswr news", contextvars.Context())
 
     async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
         await self.open()
-        if self._back is None:
+        if self._shelf is None:
             self.owe(purge, number)
             return False
-        return await self._back.purge(purge, number)
+        return await self._shelf.back.purge(purge, number)
 
     def owe(self, purge: Purge, number: int) -> None:
         """A purge that could not be told is told when that is possible."""
-        self.untold.append((purge, number + int(SKEW * MICRO)))
+        self._untold.append((purge, number + int(SKEW * MICRO)))
 
     # The beat.
 
@@ -397,13 +328,13 @@ class Fleet(Tier):
         due = [
             lease for lease, renewed in self._held.values() if now - renewed > self._lease_ms / 4000
         ]
-        link = self._link
-        if not due or link is None:
+        shelf = self._shelf
+        if not due or shelf is None:
             return
         for lease in due:
             self._held[lease.token] = lease, now
         calls = (
-            link.run(RENEW, self._names(lease.key), lease.token, self._lease_ms, parse=int)
+            shelf.link.run(RENEW, shelf.names(lease.key), lease.token, self._lease_ms, parse=int)
             for lease in due
         )
         replies = await asyncio.gather(*calls, return_exceptions=True)
@@ -432,12 +363,13 @@ class Fleet(Tier):
                     await self._store(key, entry, "", told=True)
 
     def stats(self) -> dict[str, int]:
+        shelf = self._shelf
         return {
-            "store_errors": self.breaker.errors + self.unreadable,
-            "store_commands": 0 if self._link is None else self._link.commands,
+            "store_errors": self.breaker.errors + (0 if shelf is None else shelf.unreadable),
+            "store_commands": 0 if shelf is None else shelf.link.commands,
             "store_reachable": int(self.breaker.closed),
-            "workers": 0 if self._back is None else self._back.workers,
-            "messages": 0 if self._back is None else self._back.messages,
+            "workers": 0 if shelf is None else shelf.back.workers,
+            "messages": 0 if shelf is None else shelf.back.messages,
             "leases": len(self._held),
             "unsaved": len(self._unsaved),
         }
@@ -446,13 +378,7 @@ class Fleet(Tier):
 def _claimed(reply: Any) -> tuple[Say, int, bytes | None, tuple[tuple[str, ...], str]]:
     say, there, data, *more = reply
     reads = reads_in(more[0]) if more and more[0] else ((), "")
-    return Say(say.decode()), int(there), _looked(data), reads
-
-
-def _looked(data: Any) -> bytes | None:
-    if data is not None and not isinstance(data, bytes):
-        raise TypeError(f"{type(data).__name__} where an entry was asked for")
-    return data
+    return Say(say.decode()), int(there), bytes_in(data), reads
 
 
 def _with_names(claim: Claim, note: Entry | None) -> Claim:

@@ -1,0 +1,132 @@
+"""Entries in Redis: under which names they lie, how they are sealed, looked at and stored.
+
+Owns no state but a count. Loop only, and the executor for what takes long. Knows nothing of leases
+but where they lie.
+"""
+
+import logging
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+from . import codec
+from .backplane import Backplane
+from .codec import Entry
+from .envelope import LARGEST, Envelopes, Unreadable
+from .keys import digest
+from .link import Link
+from .packed import pack
+from .runtime import Runtime
+from .scripts import DROP, LOOK, STORE
+from .stamps import MICRO, NEVER, Stamps
+
+log = logging.getLogger("aswr.fleet")
+
+LONGEST = 2**45  # milliseconds that Redis is asked to keep anything
+MOST_TOLD = 100  # workers that are told of everything; in larger fleets only what they must know
+AHEAD = 3600 * MICRO  # what was born later than that after now was born nowhere
+
+Unpacker = Callable[[bytes], object]
+
+
+class Shelf:
+    """The entries under one prefix; times are in the server's clock there, in ``clock``'s here."""
+
+    def __init__(
+        self,
+        prefix: str,
+        link: Link,
+        back: Backplane,
+        envelopes: Envelopes,
+        stamps: Stamps,
+        clock: Callable[[], float],
+        runtime: Runtime,
+        unpacker: Callable[[Hashable], Unpacker | None],
+    ) -> None:
+        self._prefix = prefix
+        self.link = link
+        self.back = back
+        self._envelopes = envelopes
+        self._stamps = stamps
+        self._clock = clock
+        self._runtime = runtime
+        self._unpacker = unpacker
+        self.unreadable = 0
+
+    def names(self, key: Hashable) -> tuple[str, str, str, str]:
+        """Where a key's entry lies, and what else there is of it."""
+        return names_beside(f"{self._prefix}{{{digest(key)}}}")
+
+    async def look(self, key: Hashable) -> Entry | None:
+        """What lies at a key, if it lives; raises as `Link.run`."""
+        name = self.names(key)[:1]
+        data = await self.link.run(LOOK, name, LARGEST, parse=bytes_in)
+        return None if data is None else await self.opened(key, data)
+
+    async def opened(self, key: Hashable, data: bytes) -> Entry | None:
+        """The living entry in what was found at a key; raises as `Link.run`.
+
+        What is no entry is dropped there.
+        """
+        try:
+            entry, epoch = await self._off_loop(partial(self._open, key, data), len(data))
+        except (Unreadable, ValueError) as error:
+            self.unreadable += 1
+            log.debug("what lies at %r is no entry (%s)", key, error)
+            await self.drop(key, NEVER)
+            return None
+        if entry.born > max(self._stamps.now(), self.back.told) + AHEAD:
+            return None
+        self._stamps.observe(entry.born)
+        dead = epoch != self.back.epoch or self._stamps.latest(key, entry.tags) > entry.born
+        return None if dead else entry
+
+    def _open(self, key: Hashable, data: bytes) -> tuple[Entry, int]:
+        number, payload = self._envelopes.open(self.names(key)[0].encode(), data)
+        return codec.decode(payload, number, self._stamps.offset / MICRO, self._unpacker(key))
+
+    async def store(
+        self, key: Hashable, entry: Entry, plain: bytes | None, token: str, told: bool
+    ) -> bool:
+        """Store an entry and give its lease back, unless something newer is there; was it stored?
+
+        ``plain`` is a memoized result as bytes, ``told`` whether the others are. Raises as
+        `Link.run`, and what `codec.encode` and `Envelopes.seal` do.
+        """
+        milliseconds = min(LONGEST, int((entry.error_until - self._clock()) * 1000))
+        if milliseconds < 1:
+            return True  # nobody would find it any more
+        data = await self._sealed(key, entry, plain)
+        back = self.back
+        who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"
+        message = back.message("stored", pack(key), number=entry.born)
+        words = (token, entry.born, data, milliseconds, back.channel, message, who)
+        return bool(await self.link.run(STORE, self.names(key), *words, parse=int, bulk=True))
+
+    async def _sealed(self, key: Hashable, entry: Entry, plain: bytes | None) -> bytes:
+        offset = self._stamps.offset
+        payload = codec.encode(entry, plain, self.back.epoch, offset / MICRO)
+        ends = entry.error_until if entry.names or entry.passing else entry.fresh_until
+        name, until = self.names(key)[0].encode(), int(ends * MICRO) + offset
+        seal = partial(self._envelopes.seal, name, entry.born, until, payload)
+        data: bytes = await self._off_loop(seal, len(payload))
+        return data
+
+    async def drop(self, key: Hashable, number: int) -> None:
+        """Drop what lies at a key, unless it is newer than that; raises as `Link.run`."""
+        await self.link.run(DROP, self.names(key)[:1], number, parse=int)
+
+    async def _off_loop(self, call: Callable[[], Any], size: int) -> Any:
+        return await self._runtime.work(call) if self._envelopes.is_large(size) else call()
+
+
+def names_beside(name: str) -> tuple[str, str, str, str]:
+    """The name of an entry, of its lease, and of what is told of its load; see `scripts`."""
+    return name, f"{name}:lease", f"{name}:awaited", f"{name}:read"
+
+
+def bytes_in(reply: Any) -> bytes | None:
+    """A reply that is bytes or nothing; raises `TypeError` for any other."""
+    if reply is not None and not isinstance(reply, bytes):
+        raise TypeError(f"{type(reply).__name__} where an entry was asked for")
+    return reply
