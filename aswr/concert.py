@@ -18,9 +18,10 @@ from .codec import Entry
 from .flight import Fate, Flight, How, Load, Loaded, Result, Word
 from .keys import CallKey
 from .policy import Verdict, decide
-from .stamps import MICRO, Purge
+from .stamps import MICRO, NEVER, Purge
 from .tier import Claim, Ending, Say, Tier
 from .tiers import Shared
+from .urls import MOST_NAMES
 
 log = logging.getLogger("aswr.engine")
 
@@ -81,7 +82,7 @@ class Concert(Board):
             key, held = flight.key, self.store.original(flight.key)
             if flight.expired or self._is_done(flight, held):
                 return self._needless(flight)
-            floor = self._floor(flight, held) if joined is None else joined
+            floor = self._floor(flight, held, tier) if joined is None else joined
             seen = 0 if held is None else held.born
             claim = await tier.claim(key, flight.load.base, seen, floor, token)
             flight.lease = claim.lease
@@ -111,13 +112,13 @@ class Concert(Board):
                     self.failures.count(flight.key, flight.load.times.retry_most)
                 return self._needless(flight)
 
-    def _floor(self, flight: Flight, held: Entry | None) -> int:
+    def _floor(self, flight: Flight, held: Entry | None, tier: Tier) -> int:
         """What lies in the store must have a greater number to make the load needless."""
         least = 0
         if held is not None:
             least = held.born - self._stands(flight.key, held)
-        if self._is_forced(flight):
-            least = max(least, flight.born)
+        if self._is_forced(flight):  # without a fleet numbers compare as well as clocks
+            least = max(least, flight.born) if tier.fleet else NEVER
         return max(least, flight.load.newer_than)
 
     @staticmethod
@@ -333,6 +334,13 @@ class Concert(Board):
         if entry is None or self.store.stamps.latest(key, entry.tags) > entry.born:
             return None
         return entry
+
+    def known(self, base: Hashable, names: tuple[str, ...]) -> tuple[str, ...]:
+        """What a URL is known to read here, and these inputs, if they are not too many together."""
+        note = self.store.glance(base)
+        own = () if note is None else note.names
+        together = tuple(sorted({*own, *names}))
+        return together if len(together) <= MOST_NAMES else own
 
     def sweep(self, purge: Purge, number: int) -> list[Hashable]:
         """Free the memory of what a purge killed; the keys that were known of it."""

@@ -223,12 +223,8 @@ class Engine(Concert):
             "bytes": memory.bytes,
             "max_bytes": memory.max_bytes,
             "evictions": memory.evictions,
-            **self._shared_stats(),
+            **({} if self.shared is None else self.shared.stats()),
         }
-
-    def _shared_stats(self) -> dict[str, int]:
-        made = None if self.shared is None else self.shared.made
-        return {} if made is None else made.stats()
 
 
 def _within(patience: float | None, future: "Future[Result]") -> Result | None:

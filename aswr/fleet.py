@@ -268,7 +268,7 @@ class Fleet(Tier):
             return
         there = await self.read(base)
         known = () if there is None else there.names
-        names = tuple(sorted({*note.names, *known}))
+        names = self.listener.known(base, known)
         if there is not None and names == known and entry.error_until <= there.error_until:
             return
         now = self.clock()

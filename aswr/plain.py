@@ -88,7 +88,8 @@ class Plain(Tier):
         if entry is None or entry.names:
             return Claim(Say.ALONE, names=names)
         now = self.clock()
-        wanted = entry.born > floor and (now < entry.fresh_until or bool(entry.passing))
+        fresh = now < entry.fresh_until and self.stamps.soft.latest(key, entry.tags) <= entry.born
+        wanted = entry.born > floor and (fresh or bool(entry.passing))
         newer = entry if entry.born > seen and (wanted or covers(entry, now)) else None
         return Claim(Say.FRESH if wanted else Say.ALONE, entry.born, newer, names)
 
@@ -120,10 +121,10 @@ class Plain(Tier):
         if note is None or not note.names:
             return
         there = await self.read(base)
-        names = {*note.names, *(there.names if there is not None else ())}
+        names = self.listener.known(base, () if there is None else there.names)
         until = max(entry.error_until, there.error_until if there is not None else 0.0)
         note = replace(
-            note, names=tuple(sorted(names)), stored=entry.stored, fresh_until=entry.stored,
+            note, names=names, stored=entry.stored, fresh_until=entry.stored,
             stale_until=entry.stored, error_until=until,
         )  # fmt: skip
         await self._save(base, note)

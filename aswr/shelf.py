@@ -14,7 +14,7 @@ from .backplane import Backplane
 from .codec import Entry
 from .envelope import LARGEST, Envelopes, Unreadable
 from .keys import digest
-from .link import Link
+from .link import Link, Refused
 from .packed import pack
 from .runtime import Runtime
 from .scripts import DROP, LOOK, STORE
@@ -95,7 +95,7 @@ class Shelf:
         """
         milliseconds = min(LONGEST, int((entry.error_until - self._clock()) * 1000))
         if milliseconds < 1:
-            return True  # nobody would find it any more
+            raise Refused("it has ended by now: nobody would find it")
         data = await self._sealed(key, entry, plain)
         back = self.back
         who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"

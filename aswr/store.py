@@ -110,7 +110,7 @@ class Store:
         softly = born <= stamps.soft.newest and stamps.soft.latest(key, kept.tags) > born
         if softly or self.suspects(key, born):
             entry = kept.entry() if type(kept) is Kept else kept
-            return replace(entry, fresh_until=entry.stored)
+            return replace(entry, fresh_until=min(entry.stored, self._clock()))
         return kept
 
     def suspects(self, key: Hashable, born: int) -> bool:
@@ -179,10 +179,11 @@ class Store:
         return least
 
     def _worth(self, key: VariantKey, now: float) -> tuple[bool, bool, int, int]:
-        """The order of making room: ended, under fewer inputs than are known, used less, newer."""
+        """The order of making room: ended or not looked for, under fewer inputs, used less, newer."""
         entry, note = self.glance(key), self.glance(key.base)
-        live = entry is not None and now < entry.error_until
         current = note is not None and note.names == key.names
+        found = note is None or current or key.names in note.fewer  # else nobody comes to it
+        live = entry is not None and now < entry.error_until and found
         return (live, current, self.memory.frequency(key), -self._urls[key.base].keys[key])
 
     def discard(self, key: Hashable) -> None:

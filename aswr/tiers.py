@@ -84,6 +84,13 @@ class Shared:
         self._untold.append((purge, number))
         del self._untold[:-MOST]
 
+    def stats(self) -> dict[str, int]:
+        """The store's counters, of its factory's troubles before there is one. Any thread."""
+        if self._made is not None:
+            return self._made.stats()
+        errors, reachable = self._breaker.errors, int(self._breaker.closed)
+        return {"store_errors": errors, "store_reachable": reachable} if self else {}
+
     def forget(self) -> None:
         """In a forked child: make another."""
         if self._made is not None:

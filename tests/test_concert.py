@@ -41,6 +41,7 @@ class Common:
         self.clock = clock
         self.entries: dict[Hashable, Entry] = {}
         self.leases: dict[Hashable, str] = {}
+        self.read: dict[Hashable, tuple[tuple[str, ...], str]] = {}  # by loads that have a lease
         self.members: list[Member] = []
         self.endings: list[tuple[Hashable, Ending, float]] = []
         self._last = 0
@@ -109,7 +110,8 @@ class Member(Tier):
         if entry is not None and entry.names:
             return Claim(say, there, None, entry.names, lease)
         newer = entry if entry is not None and there > seen else None
-        return Claim(say, there, newer, names, lease)
+        read = self._common.read.get(key, ((), "")) if say is Say.BUSY else ((), "")
+        return Claim(say, there, newer, names, lease, *read)
 
     async def number(self) -> int:
         await asyncio.sleep(0)
@@ -148,6 +150,7 @@ class Member(Tier):
     def _drop(self, lease: Lease) -> None:
         if self._common.leases.get(lease.key) == lease.token:
             del self._common.leases[lease.key]
+            self._common.read.pop(lease.key, None)
 
     async def remove(self, key: Hashable, number: int) -> None:
         await asyncio.sleep(0)
@@ -161,8 +164,10 @@ class Member(Tier):
         self._common.endings.append((lease.key, ending, seconds))
         self._tell("ended_elsewhere", lease.key, ending, seconds)
 
-    def tell_read(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
-        self._tell("read_elsewhere", base, names, passing)
+    def tell_read(self, lease: Lease, base: Hashable, names: tuple[str, ...], passing: str) -> None:
+        if self.up and self._common.leases.get(lease.key) == lease.token:
+            self._common.read[lease.key] = names, passing
+            self._tell("read_elsewhere", base, names, passing)
 
     async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
         await asyncio.sleep(0)
@@ -845,6 +850,44 @@ def test_who_carries_what_is_read_elsewhere_passes(
     assert person.source.loads == 0
 
 
+def test_who_carries_what_is_read_elsewhere_waits_for_no_load(
+    bench: Bench, one: Process, two: Process
+) -> None:
+    """Who learns only from the store that he cannot share the URL does not wait for its load."""
+    his = Page().of()
+    one.store_now(his, "page", names=("cookie session",))
+    del bench.common.entries[his.key("cookie session")]
+    person = Page().of(**{"cookie session": "me"})
+    result = two.get(person)
+    assert (result.how, result.detail) == (How.PASS, "reads cookie session")
+    person.next().give("next page", names=("cookie session",))
+    bench.join()
+    assert two.value(his.key("cookie session")) == "next page"
+
+
+def test_who_comes_after_it_was_read_elsewhere_passes(
+    bench: Bench, one: Process, two: Process
+) -> None:
+    """Who carries what the leader read before he came need not wait for its end, nor for word."""
+    page, other = Page(), Page()
+    leader = one.ask(page.of())
+    call = page.next()
+    two.tier.hears = False
+    call.read("cookie session")
+    bench.settle()
+    person, visitor = two.ask(other.of(**{"cookie session": "me"})), two.ask(other.of())
+    result = two.result(person)
+    assert (result.how, result.detail) == (How.PASS, "reads cookie session")
+    late = two.get(other.of(**{"cookie session": "you"}))
+    assert (late.how, late.detail) == (How.PASS, "reads cookie session")
+    assert not visitor.future.done()
+    two.tier.hears = True
+    call.give("page")
+    one.result(leader)
+    assert two.result(visitor).how is How.HIT
+    assert other.loads == 0
+
+
 def test_a_lease_of_a_place_that_is_given_up(bench: Bench, one: Process, two: Process) -> None:
     """Who learns that his answer lies elsewhere gives the lease of its old place back."""
     his, hers = (Page().of(lang=lang, size="big") for lang in ("de", "fr"))
@@ -1239,14 +1282,16 @@ def test_who_follows_does_not_wait_for_ever(bench: Bench, one: Process, two: Pro
 
 def test_who_is_out_of_time_does_not_take_over(bench: Bench, one: Process, two: Process) -> None:
     """A flight whose time was up while it followed loads nothing when the leader is gone."""
-    led, own = Source(), Source(load_timeout=0.05)
+    led, own = Source(), Source(sync=True, load_timeout=0.05)
     leader = one.ask(led)
     led.next()
     assert two.result(two.ask(own)).how is How.FAILED
+    claims = two.tier.claims
     one.drain()
     one.result(leader)
-    bench.join()
-    assert own.loads == 0
+    bench.settle()
+    assert (own.loads, two.tier.claims) == (0, claims)
+    assert not two.engine.flights
 
 
 def test_a_leaders_time_begins_with_its_load(bench: Bench, one: Process, two: Process) -> None:
@@ -1265,6 +1310,19 @@ def test_a_leaders_time_begins_with_its_load(bench: Bench, one: Process, two: Pr
     entry = two.result(follower).entry
     assert entry is not None
     assert (entry.cost, entry.born > born) == (0.0, True)
+
+
+def test_a_lease_goes_back_when_the_time_is_up(bench: Bench, one: Process, two: Process) -> None:
+    """A load that outlasts its time, and cannot be stopped, keeps nobody else from loading."""
+    stuck, own = Source(sync=True, load_timeout=0.05), Source()
+    leader, follower = one.ask(stuck), two.ask(own)
+    call = stuck.next()
+    assert one.result(leader).how is How.FAILED
+    own.next().give("page")
+    assert two.result(follower).value == "page"
+    call.give("too late")
+    bench.join()
+    assert two.value() == bench.common.entries[KEY].value == "page"
 
 
 def test_closing_while_following(bench: Bench, one: Process, two: Process) -> None:

@@ -2483,6 +2483,32 @@ def test_notes_of_both_processes_are_merged(
     assert names_at(here) == ("lang", "theme")
 
 
+def test_what_processes_have_seen_read_may_be_too_much_together(
+    pair: tuple[Bench, Bench], benches: Callable[..., Bench], shared: SimpleMemoryCache
+) -> None:
+    """More inputs than a key can have, of which each knows some, keep nobody from an answer."""
+    third = benches(backend=shared)
+    page = Page()
+    caller = page.of(lang="de")
+    calls = []
+    for bench in pair:
+        bench.ask(caller)
+        calls.append(caller.next())
+    for bench, call, kind in zip(pair, calls, "ab", strict=True):
+        call.read(*(f"{kind}{number}" for number in range(MOST_NAMES * 2 // 3)))
+        call.give(answer("page"))
+        bench.join()
+    for bench in (third, *pair):
+        bench.clock.now += 1
+        waiter = bench.ask(caller, force=True)
+        call = caller.next()
+        call.read("lang")
+        call.give(answer("new"))
+        assert bench.result(waiter).value == answer("new")
+        bench.join()
+        assert bench.sees(caller) == answer("new")
+
+
 def test_a_value_and_a_note_of_one_url_are_told_apart(
     pair: tuple[Bench, Bench], page: Page
 ) -> None:

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from .servers.redises import Cluster, Redis, SentinelPair
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMPUTE = 10.0  # seconds, as the example says
+REPORT = 3.0  # seconds, as the fleet's example says
 AT_ONCE = 0.05
 
 pytestmark = pytest.mark.timeout(120)
@@ -26,11 +29,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*arguments: str, port: int) -> Iterator[None]:
+def running(*arguments: str, port: int, **env: str) -> Iterator[None]:
     """The server of these arguments, from accepting connections to SIGTERM."""
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": ""},
+        env={**os.environ, "PYTHONPATH": "", **env},
     )  # fmt: skip
     try:
         until = time.monotonic() + 20
@@ -140,3 +143,64 @@ def test_front_page() -> None:
         fields = ask(port, "/prices")[2]
         assert fields["Cache-Control"].startswith("public, max-age=45")
         assert ask(port, "/prices")[1].startswith("aswr; hit")
+
+
+@contextmanager
+def fleet(**env: str) -> Iterator[tuple[int, int]]:
+    """The ports of two servers of the fleet's example."""
+    example = str(EXAMPLES / "fleet")
+    one, other = free_port(), free_port()
+    with (
+        running("flask", "--app", example, "run", "--port", str(one), port=one, **env),
+        running("flask", "--app", example, "run", "--port", str(other), port=other, **env),
+    ):
+        yield one, other
+
+
+def publish(port: int) -> str:
+    """What the fleet's example answers to who publishes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/publish")
+    body = connection.getresponse().read().decode()
+    connection.close()
+    return body
+
+
+def shared_report(one: int, other: int) -> str:
+    """The report, which takes its time at the first server and none at the second."""
+    begun = time.monotonic()
+    first, status, _ = ask(one, "/report")
+    assert time.monotonic() - begun > REPORT
+    assert status.startswith("aswr; fwd=uri-miss")
+    begun = time.monotonic()
+    assert ask(other, "/report")[0] == first
+    assert time.monotonic() - begun < REPORT / 2
+    return first
+
+
+def test_fleet(tmp_path: Path) -> None:
+    """What one server has computed the other has at once, and publishing at one renews both."""
+    with Redis(tmp_path) as redis, fleet(REDIS_URL=redis.url) as (one, other):
+        first = shared_report(one, other)
+        assert publish(other) == '{"everybody_knows":true}\n'
+        second = shared_report(one, other)
+        assert second != first
+        assert ask(one, "/report")[1].startswith("aswr; hit")
+
+
+def test_fleet_behind_sentinels(tmp_path: Path) -> None:
+    """Sentinels name the master, and the example shares by it as by any Redis."""
+    with SentinelPair(tmp_path) as pair:
+        sentinels = ",".join(f"{host}:{port}" for host, port in pair.sentinels)
+        with fleet(REDIS_SENTINELS=sentinels, REDIS_SERVICE=pair.service_name) as ports:
+            shared_report(*ports)
+            assert publish(ports[1]) == '{"everybody_knows":true}\n'
+
+
+def test_fleet_on_a_cluster(tmp_path: Path) -> None:
+    """On a cluster, too."""
+    with Cluster(tmp_path) as cluster:
+        nodes = ",".join(f"{host}:{port}" for host, port in cluster.startup_nodes)
+        with fleet(REDIS_CLUSTER=nodes) as ports:
+            shared_report(*ports)
+            assert publish(ports[1]) == '{"everybody_knows":true}\n'

@@ -25,6 +25,7 @@ LAYERS = """
     runtime  ticker  store
     tier
     backplane  plain
+    shelf
     fleet
     tiers
     recorded  notes  quiet

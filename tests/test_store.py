@@ -324,16 +324,17 @@ def test_what_lies_there_in_truth(store: Store) -> None:
 
 
 def test_while_all_is_shut_nothing_is_served(store: Store) -> None:
-    """Neither what is there nor what is loaded; afterwards, what was there is as it was."""
-    entry = entry_of(store)
+    """Neither what is there nor what is loaded; afterwards both are, the newest of each."""
+    entry, newer = entry_of(store), entry_of(store)
     store.publish(KEY, entry)
     store.stamps.close_down(True)
     assert store.peek(KEY) is None
     assert store.glance(KEY) is None
-    assert not store.publish(url(), entry_of(store))
+    assert store.publish(url(), newer)
+    assert store.peek(url()) is None
     store.stamps.close_down(False)
     assert store.peek(KEY) is entry
-    assert store.peek(url()) is None
+    assert store.peek(url()) is newer
 
 
 # Variants of one URL
@@ -506,6 +507,17 @@ def test_what_reads_more_counts_for_the_same_url(few: Store) -> None:
         few.publish(key, entry_of(few))
         assert few.publish(key, entry_of(few))
     assert len(few.keys_of(url())) == 1 + MOST
+
+
+@pytest.mark.parametrize("fewer", [(), (("host",),)], ids=["forgotten", "remembered"])
+def test_what_nobody_looks_under_makes_room_at_once(
+    few: Store, fewer: tuple[tuple[str, ...], ...]
+) -> None:
+    """Variants under inputs that the URL's note no longer knows are found by nobody."""
+    for value in range(MOST):
+        few.publish(variant(value, name="host"), entry_of(few))
+    few.publish(url(), entry_of(few, None, names=("header Accept",), fewer=fewer))
+    assert few.publish(variant("new"), entry_of(few)) is (not fewer)
 
 
 @pytest.mark.parametrize("way", ["discard", "sweep", "sweep all", "too large"])
