@@ -47,7 +47,13 @@ for found in FOUND.values():
     os.environ["PATH"] = f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}"
 OLDEST = VERSIONS[0]
 EXAMPLES = str(ROOT / "tests" / "test_examples.py")
-UNIT_ONLY = ["--ignore", EXAMPLES, "--ignore", str(ROOT / "tests" / "servers")]
+SERVERS = ROOT / "tests" / "servers"
+UNIT_ONLY = ["--ignore", EXAMPLES, "--ignore", str(SERVERS)]
+# What speaks with the clients of stores, but for a cluster's, which is of newer releases only.
+STORES = [
+    str(SERVERS / f"test_{name}.py")
+    for name in ("scripts", "link", "backplane", "fleet", "memcached")
+]
 
 
 def wheel(session: nox.Session) -> str:
@@ -63,6 +69,10 @@ def wheel(session: nox.Session) -> str:
 def run_tests(session: nox.Session, *arguments: str, pins: list[str] | None = None) -> None:
     session.install(f"{wheel(session)}[test,servers]", *(pins or []))
     session.chdir(session.create_tmp())  # not the tree: `import aswr` must find the wheel
+    run_pytest(session, *arguments)
+
+
+def run_pytest(session: nox.Session, *arguments: str) -> None:
     session.run(
         "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *arguments,
         env={"ASWR_TEST_INSTALLED": "1", "PYTHONDEVMODE": ""},
@@ -95,10 +105,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def lowest(session: nox.Session) -> None:
-    """The unit tests with the lowest releases that the package says it works with."""
-    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["compress"]]
+    """With the lowest releases that the package says it works with: unit tests, and stores'."""
+    extras = PROJECT["optional-dependencies"]
+    lines = [*PROJECT["dependencies"]]
+    for extra in ("compress", "redis", "memcached"):
+        lines += extras[extra]
     lower = [line.partition(",")[0].replace(">=", "==") for line in lines]
     run_tests(session, str(ROOT / "tests"), *UNIT_ONLY, pins=lower)
+    run_pytest(session, *STORES)
 
 
 @nox.session(python=OLDEST)

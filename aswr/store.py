@@ -179,7 +179,7 @@ class Store:
         return least
 
     def _worth(self, key: VariantKey, now: float) -> tuple[bool, bool, int, int]:
-        """The order of making room: ended or not looked for, under fewer inputs, used less, newer."""
+        """Who makes room first: ended or not looked for, under fewer inputs, less used, newer."""
         entry, note = self.glance(key), self.glance(key.base)
         current = note is not None and note.names == key.names
         found = note is None or current or key.names in note.fewer  # else nobody comes to it
