@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+from . import memcached
+
 if TYPE_CHECKING:
     from aiocache.base import BaseCache
 
@@ -134,6 +136,8 @@ def open_cache(source: Any, timeout: float) -> "BaseCache":
     else:
         cache = copy.copy(source())
         _refuse_unfit(cache)
+    if is_memcached(cache):
+        cache.client = memcached.client_like(getattr(cache, "client", None))
     cache.serializer = NullSerializer(encoding=None)
     cache.timeout = None  # its limit would be one more; who asks has his own
     return cache

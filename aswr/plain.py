@@ -5,6 +5,7 @@ the client and who is at it. Loop only. Every failure is a miss and a count.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import weakref
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from . import backend, codec
+from . import backend, codec, memcached
 from .breaker import Breaker
 from .codec import Entry
 from .envelope import Envelopes, TooLarge, Unreadable
@@ -33,6 +34,8 @@ log = logging.getLogger("aswr.store")
 SKEW = 1.0  # seconds that clocks may differ: what was born so soon after a purge counts as before
 MOST_HANGING = 8
 LONGEST = 30 * 24 * 3600  # seconds; Memcached takes more for a date
+TOO_LARGE = object()
+LONGEST_PREFIX = 150  # characters; Memcached takes keys of 250, the cache may have its own prefix
 
 
 class Plain(Tier):
@@ -56,13 +59,17 @@ class Plain(Tier):
         super().__init__(stamps, clock, carriers)
         self._source = source
         self._prefix = f"aswr:{quote(namespace, safe='')}:{quote(version, safe='')}:"
+        if len(self._prefix) > LONGEST_PREFIX:
+            self._prefix = f"aswr:{digest((namespace, version))}:"
         self._envelopes = envelopes
         self._timeout = timeout
-        name = backend.shown(self._source)
-        self.breaker = Breaker(f"the cache backend ({name})", lambda: None)
+        self._shown = f"the cache backend ({backend.shown(self._source)})"
+        self.breaker = Breaker(self._shown, lambda: None)
         self._cache: BaseCache | None = None
         self._retry_at = 0.0
+        self._trying: asyncio.Task[Any] | None = None
         self._hanging: set[asyncio.Task[Any]] = set()  # asked, and given up
+        self._too_large: int | None = None  # bytes of the smallest that the cache did not take
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self.unreadable = 0
 
@@ -71,9 +78,10 @@ class Plain(Tier):
         return self.breaker.closed
 
     async def close(self) -> None:
-        if self._cache is not None:
-            await self._ask(lambda cache: cache.close())
-        self._cache = None
+        cache, self._cache = self._cache, None
+        if cache is not None:
+            with contextlib.suppress(Exception):  # in an outage, too
+                await self._within_limit(cache.close())
 
     def _name(self, key: Hashable) -> str:
         return f"{self._prefix}{digest(key)}"
@@ -139,19 +147,32 @@ class Plain(Tier):
             return
         async with self._turns.setdefault(name, asyncio.Lock()):
             held = self.listener.held(key)
-            if ttl >= 0.001 and (held is None or held.born <= entry.born):
-                await self._ask(partial(_set, name=name, data=data, ttl=ttl))
+            if ttl < 0.001 or (held is not None and held.born > entry.born):
+                return
+            if self._too_large is not None and len(data) >= self._too_large:
+                await self.remove(key, 0)  # others must not take an older one for it
+            elif await self._ask(partial(_set, name=name, data=data, ttl=ttl)) is TOO_LARGE:
+                if self._too_large is None:
+                    log.warning(
+                        "%s does not take %d bytes; what is so large stays in memory",
+                        self._shown, len(data),
+                    )  # fmt: skip
+                self._too_large = len(data)
 
     async def remove(self, key: Hashable, number: int) -> None:
         name = self._name(key)
         await self._ask(lambda cache: cache.delete(name))
 
     async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
-        """Take the keys that are known here out of the store; the others hear of nothing."""
-        if not purge.soft:
-            for key in keys:
-                await self.remove(key, number)
-        return self.breaker.closed
+        """Take the keys that are known here out of the store; the others hear of nothing.
+
+        False where there may be more that it concerns, or the store did not answer.
+        """
+        if purge.soft:
+            return False
+        for key in keys:
+            await self.remove(key, number)
+        return bool(keys) and not purge.tags and not purge.everything and self.breaker.closed
 
     def stats(self) -> dict[str, int]:
         return {
@@ -161,27 +182,44 @@ class Plain(Tier):
 
     async def _ask(self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]") -> Any:
         """The answer, or None in place of any failure; costs nothing while the breaker is open."""
-        loop = asyncio.get_running_loop()
-        if not self.breaker.closed and loop.time() < self._retry_at:
+        if not self.breaker.closed:
+            self._try_again()
             return None
+        return await self._try(what)
+
+    async def _try(self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]") -> Any:
         try:
             if self._cache is None:
                 self._cache = backend.open_cache(self._source, self._timeout)
             answer = await self._within_limit(what(self._cache))
         except Exception as error:
             self.breaker.trip(f"{type(error).__name__}: {error}")
-            self._retry_at = loop.time() + self.breaker.pause()
+            self._retry_at = asyncio.get_running_loop().time() + self.breaker.pause()
             return None
         self.breaker.mend()
         return answer
 
+    def _try_again(self) -> None:
+        """Ask something while nobody waits for it, if it is time."""
+        if self._trying is None and asyncio.get_running_loop().time() >= self._retry_at:
+            probe = self._try(lambda cache: cache.get(f"{self._prefix}probe"))
+            self._trying = self.runtime().task(probe, "aswr store", contextvars.Context())
+            self._trying.add_done_callback(self._tried)
+
+    def _tried(self, task: "asyncio.Task[Any]") -> None:
+        self._trying = None
+
     async def _within_limit(self, asking: Coroutine[Any, Any, Any]) -> Any:
-        # Not cancelled: Memcached's late answer would be taken for that to the next question.
+        # Not cancelled, in general: the late answer might be taken for that to the next question.
         if len(self._hanging) >= MOST_HANGING:
             asking.close()
             raise TimeoutError("the questions before got no answer yet")
         task = self.runtime().task(_quietly(asking), "aswr store", contextvars.Context())
         await asyncio.wait({task}, timeout=self._timeout)
+        if not task.done() and self._cache is not None and backend.is_memcached(self._cache):
+            task.cancel()  # its connection is given up with it
+            await asyncio.wait({task})
+            raise TimeoutError(f"no answer in {self._timeout:g} s")
         if not task.done():
             self._hanging.add(task)
             task.add_done_callback(self._hanging.discard)
@@ -206,4 +244,9 @@ async def _quietly(asking: Coroutine[Any, Any, Any]) -> tuple[Any, Exception | N
 async def _set(cache: "BaseCache", name: str, data: bytes, ttl: float) -> Any:
     if backend.is_memcached(cache):
         ttl = max(1, int(ttl))  # it takes whole seconds
-    return await cache.set(name, data, ttl=ttl)
+    try:
+        return await cache.set(name, data, ttl=ttl)
+    except Exception as error:
+        if backend.is_memcached(cache) and memcached.is_too_large(error):
+            return TOO_LARGE
+        raise

@@ -42,6 +42,7 @@ class Shared:
     ) -> None:
         if source is not None:
             _check(config)
+            _say_what_is_not_shared(name, source)
         self._source = source
         self._name = name
         self._config = config
@@ -116,6 +117,7 @@ class Shared:
                 self._breaker.trip(error)
                 self._retry_at = now + self._breaker.pause()
                 return None
+            _say_what_is_not_shared(self._name, source)
             self._breaker.mend()
         return self._of(source)
 
@@ -130,11 +132,6 @@ class Shared:
             "carriers": self.carriers,
         }
         if not isinstance(source, str) and backend.client_of(source) is None:
-            if backend.is_memcached(source):
-                log.warning(
-                    "%s: Memcached shares entries, and nothing else: every process loads for "
-                    "itself, and purges reach no other; with Redis they do", self._name,
-                )  # fmt: skip
             return Plain(self._stamps, self._clock, source, **options)
         return Fleet(
             self._stamps, self._clock, source, **options, lease=config["ASWR_LEASE"],
@@ -150,3 +147,11 @@ def _check(config: Mapping[str, Any]) -> None:
             f"ASWR_PROPAGATION={propagation:g}: a purge is heard of within the latter even if one "
             "question for it gets no answer"
         )
+
+
+def _say_what_is_not_shared(name: str, source: Any) -> None:
+    if backend.is_memcached(source):
+        log.warning(
+            "%s: Memcached shares entries, and nothing else: every process loads for itself, and "
+            "purges reach no other; with Redis they do", name,
+        )  # fmt: skip

@@ -183,7 +183,7 @@ def test_fleet(tmp_path: Path) -> None:
     with Redis(tmp_path) as redis, fleet(REDIS_URL=redis.url) as (one, other):
         first = shared_report(one, other)
         assert publish(other) == '{"everybody_knows":true}\n'
-        second = shared_report(one, other)
+        second = shared_report(other, one)
         assert second != first
         assert ask(one, "/report")[1].startswith("aswr; hit")
 

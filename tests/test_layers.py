@@ -15,8 +15,8 @@ ROOT = Path(aswr.__file__).parent
 
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
-    errors  policy  http  codec  keys  environ  names  fieldtext  envelope  breaker  backend
-    inputs  freshness  conditions  coding  values  scripts  stamps
+    errors  policy  http  codec  keys  environ  names  fieldtext  envelope  breaker  memcached
+    inputs  freshness  conditions  coding  values  scripts  stamps  backend
     nobody  checks  failures  sharing  packed
     options
     emission  replies
@@ -122,6 +122,7 @@ OPTIONAL = {
     "coding": {"brotli", "zstandard"},
     "envelope": {"zstandard"},
     "backend": {"redis"},
+    "memcached": {"aiomcache"},
     "link": {"redis"},
 }
 CORE = {
