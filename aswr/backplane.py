@@ -132,6 +132,9 @@ class Backplane:
         """
         took = max(0.0, ended - began)
         offset = now - int((began + ended) / 2 * MICRO)
+        if self._took == math.inf:  # what was made before that is not told with too low a number
+            ahead = max(0, offset - self._stamps.offset)
+            self._untold[:] = [(purge, number + ahead) for purge, number in self._untold]
         unlike = abs(offset - self._stamps.offset) > took * MICRO
         if took <= self._took or unlike:
             self._stamps.offset, self._took = offset, max(took, 0.0005)

@@ -238,15 +238,16 @@ class Link:
         for lane in (self._brief, self._bulk):
             _fail(list(lane.waiting), Unreachable())
             lane.waiting.clear()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(self._brief.limit):
-                await self._client.aclose()
-                pool = getattr(self._client, "connection_pool", None)
-                if pool is not None:  # not its own, where the user has set it
-                    await pool.disconnect()
-                manager = getattr(pool, "sentinel_manager", None)
-                for sentinel in () if manager is None else manager.sentinels:
-                    await sentinel.aclose()
+        pool = getattr(self._client, "connection_pool", None)
+        closing = [self._client.aclose]
+        if pool is not None:  # not the client's own, where the user has set it
+            closing.append(pool.disconnect)
+        manager = getattr(pool, "sentinel_manager", None)
+        closing += [sentinel.aclose for sentinel in getattr(manager, "sentinels", ())]
+        for close in closing:  # one that fails leaves none of the others open
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(self._brief.limit):
+                    await close()
 
 
 def _fail(commands: list[_Command], error: Exception) -> None:

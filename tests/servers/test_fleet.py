@@ -1,0 +1,959 @@
+"""Workers of one fleet over one Redis: loads, hits, results, and what Redis has of them."""
+
+import asyncio
+import contextlib
+import datetime
+import enum
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiocache
+import msgspec
+import pytest
+import redis
+from flask import request
+from redis.asyncio import Redis as AsyncRedis
+
+from aswr import LoadCycle
+
+from .harness import wait_until
+from .proxy import Proxy
+from .redises import LOOPBACK, Redis
+from .workers import LIMIT, Worker, Workers, at_once, entries_of, keys_of
+
+LOAD = 0.4  # seconds that a slow load takes
+HOUR = 3600.0
+STORE_TIMEOUT = 0.25  # seconds, the default
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Redis) -> redis.Redis:
+    client = server.client()
+    client.flushall()
+    return client
+
+
+@pytest.fixture
+def proxy(server: Redis) -> Iterator[Proxy]:
+    with Proxy(LOOPBACK, server.port) as proxy:
+        yield proxy
+
+
+def url_of(proxy: Proxy) -> str:
+    return f"redis://{LOOPBACK}:{proxy.port}/0"
+
+
+def reads_of(client: redis.Redis) -> int:
+    """How often the server has read from a client, this question included."""
+    return int(client.info("stats")["total_reads_processed"])
+
+
+class TestLoads:
+    @pytest.mark.parametrize("page", ["slow", "tongue", "large"])
+    def test_who_comes_later_loads_nothing(
+        self, server: Redis, client: redis.Redis, page: str
+    ) -> None:
+        """What one worker has loaded is everybody's."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            body = one.get(f"/{page}/x", Accept_Language="de")
+            one.settle()
+            assert other.get(f"/{page}/x", Accept_Language="de") == body
+            assert workers.loads == ["x"]
+
+    def test_a_hit_in_redis_is_one_round_trip(self, server: Redis, client: redis.Redis) -> None:
+        """What Redis has and memory has not costs one command, in one read of the server's."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm("/page/first")
+            commands, reads = [], []
+            for index in range(10):
+                one.get(f"/page/{index}")
+                one.settle()
+                before, read = other.stats["store_commands"], reads_of(client)
+                assert other.get(f"/page/{index}") == f"{index} 1"
+                reads.append(reads_of(client) - read - 1)  # the beats' come now and then
+                commands.append(other.stats["store_commands"] - before)
+            assert min(reads) == min(commands) == 1
+            assert len(workers.loads) == 12
+
+    def test_a_variant_in_redis_is_one_round_trip(self, server: Redis, client: redis.Redis) -> None:
+        """A variant costs no more, once it is known what its URL reads."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm("/tongue/x")
+            reads = []
+            for index in range(10):
+                one.get("/tongue/x", Accept_Language=f"de-{index}")
+                one.settle()
+                read, loads = reads_of(client), len(workers.loads)
+                other.get("/tongue/x", Accept_Language=f"de-{index}")
+                reads.append(reads_of(client) - read - 1)
+                assert len(workers.loads) == loads
+            assert min(reads) == 1
+
+    def test_a_hit_in_memory_costs_nothing(self, server: Redis, client: redis.Redis) -> None:
+        """What is fresh in memory is served without a command."""
+        with Workers(server.url, server.url) as workers:
+            one, _ = workers
+            workers.warm("/page/x")
+            costs = []
+            for _ in range(5):
+                before = one.stats["store_commands"]
+                for _ in range(20):
+                    assert one.get("/page/x") == "x 1"
+                costs.append(one.stats["store_commands"] - before)
+            assert min(costs) <= 1  # a beat
+
+    def test_one_load_for_all(self, server: Redis, client: redis.Redis) -> None:
+        """Of three workers with twenty requests each for what is nowhere, one loads."""
+        with Workers(server.url, server.url, server.url) as workers:
+            bodies = at_once([lambda w=w: w.get("/slow/x") for w in workers] * 20)
+            assert bodies == ["x 1"] * 60
+            workers.settle()
+            assert workers.loads == ["x"]
+
+    def test_one_load_for_each_variant(self, server: Redis, client: redis.Redis) -> None:
+        """Requests that differ in what is read end with one load for each that differs."""
+        with Workers(server.url, server.url, server.url) as workers:
+            tongues = ("de", "fr", "it")
+            bodies = at_once(
+                [
+                    lambda w=w, t=t: (t, w.get("/tongue/x", Accept_Language=t))
+                    for w in workers
+                    for t in tongues
+                ]
+                * 5
+            )
+            assert all(body.startswith(tongue) for tongue, body in bodies)
+            workers.settle()
+            again = [w.get("/tongue/x", Accept_Language=t) for t in tongues for w in workers]
+            assert len(set(again)) == 3
+
+    def test_one_refresh_for_all(self, server: Redis, client: redis.Redis) -> None:
+        """Of three workers that find the same page stale, one loads."""
+        clock = Shifted()
+        with Workers(server.url, server.url, server.url, clock=clock) as workers:
+            workers.warm("/slow/x")
+            clock.ahead = 35.0
+            time.sleep(0.6)  # a beat tells each how far its clock is from the server's
+            client.delete(*entries_of(client, workers.name))
+            for worker in workers:
+                assert worker.get("/slow/x") == "x 1"
+            for worker in workers:
+                worker.wait_for("/slow/x", lambda body: body == "x 2")
+            workers.settle()
+            assert workers.loads.count("x") == 2
+
+    @pytest.mark.parametrize(("page", "own"), [("early", LOAD), ("late", LOAD + 0.3)])
+    def test_the_leader_reads_something_personal(
+        self, server: Redis, client: redis.Redis, page: str, own: float
+    ) -> None:
+        """Who carries what a load in another worker has read waits for it no longer."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm("/page/x")
+            took = {}
+
+            def ask(worker: Worker, late: float, **headers: str) -> str:
+                time.sleep(late)
+                began = time.monotonic()
+                body = worker.get(f"/corner/{page}", **headers)
+                took[worker] = time.monotonic() - began
+                return body
+
+            bodies = at_once([lambda: ask(one, 0), lambda: ask(other, 0.1, Cookie="who=me")])
+            assert [body.split()[0] for body in bodies] == ["nobody", "me"]
+            until_read = 0.2 if page == "late" else 0.0
+            assert took[other] < until_read + own + 0.2, "it waited for the other's load, too"
+
+    def test_what_is_not_stored_is_not_queued_for(self, server: Redis, client: redis.Redis) -> None:
+        """Workers with an answer that is not stored do not load it one after the other."""
+        with Workers(*[server.url] * 6) as workers:
+            workers.warm("/page/x")
+            began = time.monotonic()
+            at_once([lambda w=w: w.get("/unstored/x") for w in workers])
+            assert time.monotonic() - began < 4 * LOAD
+
+    def test_failures_are_not_queued_for(self, server: Redis, client: redis.Redis) -> None:
+        """Workers whose loads fail do not fail one after the other."""
+        with Workers(*[server.url] * 6) as workers:
+            workers.warm("/page/x")
+            began = time.monotonic()
+            answers = at_once([lambda w=w: w.ask("/failing/x") for w in workers])
+            assert {answer.status_code for answer in answers} == {503}
+            assert time.monotonic() - began < 4 * LOAD
+
+    def test_what_passes_is_not_queued_for(self, server: Redis, client: redis.Redis) -> None:
+        """Workers with a page that nobody can share run it side by side, all of them."""
+
+        def define(worker: Worker) -> None:
+            @worker.app.get("/whence/<name>")
+            @worker.manager.cacher(timeout=60)
+            async def whence(name: str) -> str:
+                where = request.remote_addr
+                await asyncio.sleep(LOAD)
+                return f"{where} {worker.count(name)}"
+
+        with Workers(*[server.url] * 6, define=define) as workers:
+            workers.warm("/page/x")
+            began = time.monotonic()
+            bodies = at_once([lambda w=w: w.get("/whence/x") for w in workers])
+            assert {body.split()[0] for body in bodies} == {LOOPBACK}
+            assert time.monotonic() - began < 4 * LOAD
+
+    def test_a_leader_that_closes_makes_way(self, server: Redis, client: redis.Redis) -> None:
+        """When who loads is closed the next one takes over, long before the lease has ended."""
+        with Workers(server.url, server.url, ASWR_LEASE=20.0) as workers:
+            one, other = workers
+            workers.warm("/page/x")
+            results: list[Any] = []
+
+            def lead() -> None:
+                results.append(one.ask("/slow/later").status_code)
+
+            def follow() -> str:
+                wait_until(lambda: "later" in workers.loads, LIMIT, lambda: str(workers.loads))
+                time.sleep(0.05)
+                one.manager.close(timeout=0.0)
+                return other.get("/slow/later")
+
+            began = time.monotonic()
+            at_once([lead, follow])
+            assert time.monotonic() - began < 3.0
+
+
+class Held:
+    """A load that waits until it is let go; ``begun`` is set when it waits."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.begun.set()
+        assert self.over.wait(LIMIT), "nobody let it go"
+
+    async def ahold(self) -> None:
+        await asyncio.to_thread(self.hold)
+
+
+class TestLeases:
+    @pytest.mark.parametrize("joins", ["before", "after"])
+    def test_who_differs_in_what_is_read_passes_at_once(
+        self, server: Redis, client: redis.Redis, joins: str
+    ) -> None:
+        """Who carries what the leader reads passes while that load goes on, whenever he came."""
+        before, after = Held(), Held()
+
+        def define(worker: Worker) -> None:
+            @worker.app.get("/held/<name>")
+            @worker.manager.cacher(timeout=60)
+            async def held(name: str) -> str:
+                if "who" in request.cookies and worker.count("passed"):
+                    return "me"
+                await before.ahold()
+                who = request.cookies.get("who", "nobody")
+                await after.ahold()
+                return who
+
+        def follow() -> str:
+            if joins == "after":
+                wait_until(lambda: bool(keys_of(client, "*:read")), LIMIT, lambda: "nothing read")
+            try:
+                return other.get("/held/x", Cookie="who=me")
+            finally:
+                after.over.set()
+
+        def let_read() -> None:
+            assert before.begun.wait(LIMIT)
+            if joins == "before":
+                waits = "*:awaited"
+                wait_until(lambda: bool(keys_of(client, waits)), LIMIT, lambda: "nobody waits")
+            before.over.set()
+            assert after.begun.wait(LIMIT)
+
+        with Workers(server.url, server.url, define=define, ASWR_LEASE=60.0) as workers:
+            one, other = workers
+            workers.connect()
+            began = time.monotonic()
+            bodies = at_once([lambda: one.get("/held/x"), let_read, follow])
+            assert bodies == ["nobody", None, "me"]
+            assert time.monotonic() - began < 5.0, "it came by asking again"
+            workers.settle()
+            assert not keys_of(client, "*:read")
+
+    @pytest.mark.parametrize("kind", ["async", "def"])
+    def test_a_load_that_takes_too_long_makes_way(
+        self, server: Redis, client: redis.Redis, kind: str
+    ) -> None:
+        """When the time of a load is up its lease goes back, whether or not it can be stopped."""
+        held = Held()
+
+        def define(worker: Worker) -> None:
+            def load(name: str) -> str:
+                answer = worker.count(name)
+                if answer == "x 1":
+                    held.hold()
+                return answer
+
+            async def aload(name: str) -> str:
+                answer = worker.count(name)
+                if answer == "x 1":
+                    await held.ahold()
+                return answer
+
+            view = load if kind == "def" else aload
+            cached = worker.manager.cacher(timeout=60, load_timeout=0.3)(view)
+            worker.app.get("/timed/<name>", endpoint="timed")(cached)
+
+        with Workers(server.url, server.url, define=define, ASWR_LEASE=60.0) as workers:
+            one, other = workers
+            workers.connect()
+            try:
+                assert one.ask("/timed/x").status_code >= 500
+                began = time.monotonic()
+                assert other.get("/timed/x") == "x 2"
+                assert time.monotonic() - began < 3.0
+            finally:
+                held.over.set()
+            one.wait_for("/timed/x", lambda body: body == "x 2")
+            workers.settle()
+            assert not keys_of(client, "*:lease")
+
+    def test_a_long_load_keeps_its_lease(self, server: Redis, client: redis.Redis) -> None:
+        """As long as who loads lives nobody else does, however short leases are."""
+
+        def define(worker: Worker) -> None:
+            @worker.app.get("/long/<name>")
+            @worker.manager.cacher(timeout=60)
+            async def long(name: str) -> str:
+                answer = worker.count(name)
+                await asyncio.sleep(2.5)
+                return answer
+
+        with Workers(server.url, server.url, define=define, ASWR_LEASE=1.2) as workers:
+            workers.connect()
+            assert at_once([lambda w=w: w.get("/long/x") for w in workers]) == ["x 1"] * 2
+
+    def test_what_ends_before_it_is_saved(self, server: Redis, client: redis.Redis) -> None:
+        """A load whose answer is over by the time it is there gives its lease back, too."""
+
+        def define(worker: Worker) -> None:
+            @worker.app.get("/short/<name>")
+            @worker.manager.cacher(timeout=0.0001)
+            async def short(name: str) -> str:
+                return worker.count(name)
+
+        with Workers(server.url, server.url, define=define, ASWR_LEASE=60.0) as workers:
+            workers.connect()
+            one, other = workers
+            assert one.get("/short/x") == "x 1"
+            one.settle()
+            assert not keys_of(client, "*:lease")
+            began = time.monotonic()
+            assert other.get("/short/x") == "x 2"
+            assert time.monotonic() - began < 3.0
+
+    def test_loads_that_wait_for_each_other(self, server: Redis, client: redis.Redis) -> None:
+        """A cycle of loads over two workers ends with the lease time, in an error or an answer."""
+        both = threading.Barrier(2)
+
+        def define(worker: Worker) -> None:
+            @worker.manager.memoize(60)
+            async def one(number: int) -> str:
+                return await step("one", other, number)
+
+            @worker.manager.memoize(60)
+            async def other(number: int) -> str:
+                return await step("other", one, number)
+
+            async def step(name: str, following: Any, number: int) -> str:
+                if worker.count(name).endswith(" 1"):
+                    await asyncio.to_thread(both.wait, LIMIT)
+                return f"{name} {await following(number)}"
+
+            worker.functions.update(one=one, other=other)
+
+        def call(worker: Worker, name: str) -> Any:
+            try:
+                return worker.functions[name].sync(1)
+            except LoadCycle as error:
+                return type(error)
+
+        with Workers(server.url, server.url, define=define, ASWR_LEASE=2.0) as workers:
+            workers.connect()
+            first, second = workers
+            began = time.monotonic()
+            ends = at_once([lambda: call(first, "one"), lambda: call(second, "other")])
+            assert time.monotonic() - began < 2.0 + 2.0
+            assert LoadCycle in ends
+            workers.settle()
+            assert not keys_of(client, "*:lease")
+
+
+class TestLargeFleets:
+    """Above a number of workers they are told of what they must know, and no more."""
+
+    @pytest.fixture(params=[1, 100], ids=["some", "all"])
+    def told(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+        """Is everything told?"""
+        monkeypatch.setattr("aswr.shelf.MOST_TOLD", request.param)
+        return bool(request.param == 100)
+
+    @pytest.fixture
+    def workers(self, told: bool, server: Redis, client: redis.Redis) -> Iterator[Workers]:
+        def define(worker: Worker) -> None:
+            @worker.app.get("/brief/<name>")
+            @worker.manager.cacher(timeout=30, refresh_margin=28)
+            async def brief(name: str) -> str:
+                return worker.count(name)
+
+        with Workers(server.url, server.url, define=define, ASWR_LEASE=60.0) as workers:
+            workers.connect()
+            for worker in workers:
+                wait_until(lambda w=worker: w.stats["workers"] == 2, LIMIT, lambda: "not listed")
+            yield workers
+
+    def test_who_follows_is_told(self, workers: Workers) -> None:
+        """Who waits for another's load has its answer when it is there."""
+        bodies = at_once([lambda w=w: w.get("/slow/x") for w in workers] * 2)
+        began = time.monotonic()
+        assert bodies == ["x 1"] * 4
+        assert time.monotonic() - began < 5.0, "they asked again"
+        workers.settle()
+        assert workers.loads.count("x") == 1
+
+    def test_what_is_fresh_elsewhere_is_told(self, workers: Workers) -> None:
+        """A refresh of what others serve as fresh reaches them."""
+        one, other = workers
+        workers.warm("/page/x")
+        before = other.stats["messages"]
+        assert one.manager.refresh("/page/x") is not None
+        assert other.wait_for("/page/x", lambda body: body == "x 2") < 5.0
+        assert other.stats["messages"] > before
+        workers.settle()
+        assert workers.loads.count("x") == 2
+
+    def test_what_is_stale_elsewhere_is_not(self, workers: Workers, told: bool) -> None:
+        """A load of what is stale is told to few; in a large fleet each finds it when he asks."""
+        one, other = workers
+        workers.warm("/brief/x")
+        before = other.stats["messages"]
+        deadline = one.manager.peek("/brief/x")
+        assert deadline is not None
+        time.sleep(max(0.0, deadline.fresh_until - time.time()) + 0.05)
+        assert one.get("/brief/x") == "x 1"
+        one.settle()
+        assert one.get("/brief/x") == "x 2"
+        if told:
+            other.wait_for("/brief/x", lambda body: body == "x 2")
+        else:
+            time.sleep(0.2)
+            assert other.stats["messages"] == before
+            assert other.get("/brief/x") == "x 1"
+            other.settle()
+            assert other.get("/brief/x") == "x 2"
+        assert (other.stats["messages"] > before) is told
+        assert workers.loads.count("x") == 2
+
+
+class Shifted:
+    """A clock that is off by so much."""
+
+    def __init__(self, ahead: float = 0.0) -> None:
+        self.ahead = ahead
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+class TestClocks:
+    """Hosts whose clocks are wrong by an hour: everything is as without."""
+
+    @pytest.fixture(params=[(HOUR, 0.0, -HOUR), (0.0, HOUR, -HOUR), (-HOUR, 0.0, HOUR)])
+    def workers(
+        self, request: pytest.FixtureRequest, server: Redis, client: redis.Redis
+    ) -> Iterator[Workers]:
+        with Workers() as workers:
+            for ahead in request.param:
+                workers.join(server.url, clock=Shifted(ahead))
+            yield workers
+
+    def test_hits(self, workers: Workers) -> None:
+        """Each has what any other has loaded, and as fresh as it is."""
+        for index, worker in enumerate(workers):
+            assert worker.get(f"/page/{index}") == f"{index} 1"
+            worker.settle()
+            for other in workers:
+                assert other.get(f"/page/{index}") == f"{index} 1"
+        workers.settle()
+        assert len(workers.loads) == 3
+
+    def test_ages(self, workers: Workers) -> None:
+        """An entry is as old in one worker as in another."""
+        ages = []
+        for worker in workers:
+            worker.get("/page/x")
+            worker.settle()
+            entry = worker.manager.peek("/page/x")
+            assert entry is not None
+            ages.append(worker.manager._clock() - entry.stored)
+            assert abs(entry.fresh_until - entry.stored - 30) < 1
+        assert max(ages) - min(ages) < 1.0
+
+    def test_staleness(self, workers: Workers) -> None:
+        """What has come to be stale is renewed, by one load, in all of them."""
+        workers.warm("/slow/x")
+        for worker in workers:
+            worker.manager._clock.ahead += 35.0  # type: ignore[attr-defined]
+        for worker in workers:
+            worker.wait_for("/slow/x", lambda body: body == "x 2")
+        workers.settle()
+        assert workers.loads.count("x") == 2
+
+    def test_purges(self, workers: Workers) -> None:
+        """Whoever purges, and whatever his clock says, everybody loads anew, once."""
+        for count, purger in enumerate(workers, 2):
+            workers.warm("/page/x")
+            assert purger.manager.invalidate("/page/x")
+            for other in workers:
+                other.wait_for("/page/x", lambda body, count=count: body == f"x {count}")
+            workers.settle()
+        assert workers.loads.count("x") == 4
+
+    def test_periodic_refreshes(self, workers: Workers) -> None:
+        """Every tick has its one load, whosever clock is wrong."""
+        for worker in workers:
+            worker.manager.schedule_periodic_refresh("/page/x", 0.5)
+            worker.manager.start()
+        began = time.monotonic()
+        wait_until(lambda: len(workers.loads) >= 6, LIMIT, lambda: str(workers.loads))
+        assert time.monotonic() - began > 2.0
+
+    def test_before_the_first_contact(
+        self, server: Redis, client: redis.Redis, proxy: Proxy
+    ) -> None:
+        """What a clock ahead numbered while nobody could be asked spoils nothing afterwards."""
+        with Workers(server.url, ASWR_LEASE=2.0) as workers:
+            (right,) = workers
+            wrong = workers.join(url_of(proxy), clock=Shifted(HOUR))
+            workers.warm_one(right, "/page/x", "/page/y")
+            proxy.refuse()
+            assert wrong.manager.invalidate("/page/x") is False
+            assert [wrong.get("/page/x"), wrong.get("/page/z")] == ["x 2", "z 1"]
+            wrong.wait_reachable(False)
+            proxy.passing()
+            wrong.wait_reachable()
+            right.wait_for("/page/x", lambda body: body != "x 1", 1.5)
+            assert right.get("/page/y") == wrong.get("/page/y") == "y 1"
+            workers.settle()
+            for index, (one, other) in enumerate(((right, wrong), (wrong, right), (right, wrong))):
+                workers.warm("/page/x", f"/page/new-{index}")
+                old, loads = one.get("/page/x"), workers.loads.count("x")
+                assert workers.loads.count(f"new-{index}") == 1
+                assert one.manager.invalidate("/page/x")
+                other.wait_for("/page/x", old.__ne__, 1.5)
+                one.wait_for("/page/x", other.get("/page/x").__eq__, 1.5)
+                workers.settle()
+                assert workers.loads.count("x") == loads + 1
+            for worker in workers:
+                worker.manager.schedule_periodic_refresh("/page/tick", 0.5)
+                worker.manager.start()
+            began = time.monotonic()
+            wait_until(lambda: workers.loads.count("tick") > 4, LIMIT, lambda: str(workers.loads))
+            assert time.monotonic() - began > 1.4, "each has ticks of his own"
+
+
+class TestTicks:
+    def test_once_per_tick(self, server: Redis, client: redis.Redis) -> None:
+        """A periodic refresh of three workers is one load per tick, and goes on without one."""
+        with Workers(server.url, server.url, server.url) as workers:
+            for worker in workers:
+                worker.manager.schedule_periodic_refresh("/page/x", 1.0)
+                worker.manager.start()
+            began = time.monotonic()
+            wait_until(lambda: len(workers.loads) >= 4, LIMIT, lambda: str(workers.loads))
+            took = time.monotonic() - began
+            assert len(workers.loads) <= took + 2
+            for index, worker in enumerate(list(workers)[:2], 1):
+                worker.close()
+                goal = len(workers.loads) + 2
+                wait_until(
+                    lambda goal=goal: len(workers.loads) >= goal,
+                    2 + 1.5,
+                    lambda index=index: f"no ticks without {index}",
+                )
+
+    def test_numbers_ahead_of_time(self, server: Redis, client: redis.Redis) -> None:
+        """Ticks go on where numbers are ahead of the clock, as where a server's was put back."""
+        with Workers(server.url, server.url) as workers:
+            workers.connect()
+            numbers = f"aswr:{{{workers.name}:}}:numbers"
+            client.hset(numbers, "#", time.time_ns() // 1000 + 3600 * 1_000_000)
+            time.sleep(0.5)  # a beat
+            for worker in workers:
+                worker.manager.schedule_periodic_refresh("/page/x", 0.3)
+                worker.manager.start()
+            wait_until(lambda: workers.loads.count("x") > 4, LIMIT, lambda: str(workers.loads))
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Point(NamedTuple):
+    x: int
+    y: float
+
+
+@dataclass
+class Item:
+    name: str
+    price: Decimal
+    when: datetime.datetime
+    tags: set[str] = field(default_factory=set)
+    parts: "list[Item]" = field(default_factory=list)
+
+
+class Record(msgspec.Struct):
+    number: int
+    key: uuid.UUID
+    color: Color = Color.RED
+
+
+WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
+RESULTS: dict[str, tuple[Any, Any]] = {
+    "none": (None, None),
+    "plain": (dict[str, Any], {"a": [1, 2.5, None, True, "ä", b"\xff"], "b": {"c": -(2**63)}}),
+    "unannotated": (Any, [1, {"a": "b"}]),
+    "dataclass": (Item, Item("a", Decimal("1.10"), WHEN, {"x"}, [Item("b", Decimal(2), WHEN)])),
+    "struct": (list[Record], [Record(1, uuid.UUID(int=5))]),
+    "times": (
+        tuple[datetime.date, datetime.time, datetime.timedelta],
+        (WHEN.date(), datetime.time(1, 2, 3), datetime.timedelta(days=1, microseconds=5)),
+    ),
+    "enum": (dict[str, Color], {"a": Color.RED}),
+    "sets": (frozenset[tuple[int, str]], frozenset({(1, "a"), (2, "b")})),
+    "numbers": (dict[int, Decimal], {1: Decimal("1.00"), -5: Decimal("1E+3")}),
+    "point": (Point, Point(1, -0.0)),
+    "union": (int | str | None, "five"),
+    "uuid": (uuid.UUID, uuid.UUID(int=7)),
+    "large": (list[str], [f"number {index}" for index in range(5000)]),
+}
+
+
+class Shouting:
+    """A codec of a user's own."""
+
+    def encode(self, value: Any) -> bytes:
+        return value.text.upper().encode()  # type: ignore[no-any-return]
+
+    def decode(self, data: bytes) -> Any:
+        return Opaque(data.decode().lower())
+
+
+class Opaque:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def memoized(make: Callable[[], Any], annotation: Any = Any, **options: Any) -> Any:
+    """A way to define a memoized function ``function(number)`` in a worker."""
+
+    def define(worker: Worker) -> None:
+        async def function(number: int) -> Any:
+            worker.count("function")
+            return make()
+
+        function.__annotations__["return"] = annotation
+        worker.functions["it"] = worker.manager.memoize(60, **options)(function)
+
+    return define
+
+
+class TestResults:
+    @pytest.mark.parametrize("name", RESULTS)
+    def test_what_is_annotated_comes_back(
+        self, server: Redis, client: redis.Redis, name: str
+    ) -> None:
+        """A result of a memoized function is the same in another worker, and of the same type."""
+        annotation, value = RESULTS[name]
+        with Workers(server.url, server.url, define=memoized(lambda: value, annotation)) as workers:
+            one, other = workers
+            assert one.functions["it"].sync(1) == value
+            one.settle()
+            back = other.functions["it"].sync(1)
+            assert workers.loads == ["function"]
+            assert back == value
+            assert type(back) is type(value)
+            assert repr(back) == repr(value) or isinstance(value, (set, frozenset))
+
+    @pytest.mark.parametrize(
+        "argument",
+        [None, True, 1, 2**70, 1.5, -0.0, "ä", "\ud800", b"\xff", WHEN, WHEN.date(), Decimal("1.0"),
+         uuid.UUID(int=3), Color.RED, (1, "a"), [1, [2]], {"a": {"b": 1}}, {1, 2}, range(3),
+         Point(1, 2.0), Item("a", Decimal(1), WHEN)],
+        ids=repr,
+    )  # fmt: skip
+    def test_any_argument_is_a_key(self, server: Redis, client: redis.Redis, argument: Any) -> None:
+        """Whatever a call may be keyed by, its result is shared, renewed and purged by it."""
+        count = iter(range(10))
+        define = memoized(lambda: next(count), int)
+        with Workers(server.url, server.url, define=define) as workers:
+            one, other = (worker.functions["it"] for worker in workers)
+            assert one.sync(argument) == 0
+            workers.settle()
+            assert other.sync(argument) == 0
+            assert one.refresh(argument) == 1
+            wait_until(lambda: other.sync(argument) == 1, LIMIT, lambda: "not renewed")
+            assert other.invalidate(argument)
+            wait_until(lambda: one.sync(argument) == 2, LIMIT, lambda: "not purged")
+
+    def test_what_cannot_be_carried_stays(
+        self, server: Redis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Such a result is as it was for who called, in this worker alone, and logged once."""
+        with Workers(server.url, server.url, define=memoized(lambda: Opaque("a"))) as workers:
+            one, other = workers
+            first = one.functions["it"].sync(1)
+            assert isinstance(first, Opaque)
+            assert one.functions["it"].sync(1) is first
+            for number in range(2, 5):
+                one.functions["it"].sync(number)
+            one.settle()
+            assert other.functions["it"].sync(1) is not first
+            assert len(workers.loads) == 5
+            assert not entries_of(client, workers.name)
+            lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+            own = [line for line in lines if "Opaque" in line and "function" in line]
+            assert len(own) == 2  # one for each worker
+
+    def test_strict_makes_it_an_error(self, server: Redis, client: redis.Redis) -> None:
+        """Under ASWR_STRICT a result that cannot be carried is an error that says what to do."""
+        define = memoized(lambda: Opaque("a"))
+        with Workers(server.url, define=define, ASWR_STRICT=True) as workers:
+            (one,) = workers
+            with pytest.raises(TypeError, match=r"Opaque.*shared=False"):
+                one.functions["it"].sync(1)
+
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_shared_false(
+        self,
+        server: Redis,
+        client: redis.Redis,
+        caplog: pytest.LogCaptureFixture,
+        strict: bool,
+    ) -> None:
+        """What is not to be shared costs no command and no word, and is nobody else's."""
+        define = memoized(lambda: Opaque("a"), shared=False)
+        with Workers(server.url, server.url, define=define, ASWR_STRICT=strict) as workers:
+            one, other = workers
+            workers.warm("/page/x")
+            costs = []
+            for number in range(5):
+                before = one.stats["store_commands"]
+                first = one.functions["it"].sync(number)
+                assert one.functions["it"].sync(number) is first
+                one.settle()
+                costs.append(one.stats["store_commands"] - before)
+            assert min(costs) == 0
+            assert other.functions["it"].sync(1) is not first
+            assert len(entries_of(client, workers.name)) == 2  # to connect, and the page
+            assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+    def test_a_codec(self, server: Redis, client: redis.Redis) -> None:
+        """A codec of the user's own carries what nothing else does."""
+        define = memoized(lambda: Opaque("abc"), codec=Shouting())
+        with Workers(server.url, server.url, define=define) as workers:
+            one, other = workers
+            one.functions["it"].sync(1)
+            one.settle()
+            assert other.functions["it"].sync(1).text == "abc"
+            assert workers.loads == ["function"]
+            (key,) = entries_of(client, workers.name)
+            assert b"ABC" in client.get(key)
+
+
+class TestWhatRedisHas:
+    def test_everything_ends(self, server: Redis, client: redis.Redis) -> None:
+        """Entries, notes and leases end by themselves; what counts is all that stays."""
+        with Workers(server.url, server.url) as workers:
+            one, _ = workers
+            one.get("/page/x")
+            one.get("/tongue/x", Accept_Language="de")
+            one.settle()
+            assert len(entries_of(client, workers.name)) == 3
+            for key in entries_of(client, workers.name):
+                assert 0 < client.ttl(key) <= 120
+            lasting = [key for key in keys_of(client) if client.ttl(key) == -1]
+            space = f"aswr:{{{workers.name}:}}:".encode()
+            assert lasting == [space + b"log", space + b"numbers"]
+
+    def test_a_lease_ends(self, server: Redis, client: redis.Redis) -> None:
+        """A lease lasts no longer than it is told to, and is gone with its load."""
+        with Workers(server.url, ASWR_LEASE=3.0) as workers:
+            (one,) = workers
+            one.get("/page/x")
+            leases: list[int] = []
+
+            def watch() -> None:
+                def seen() -> bool:
+                    left = [client.pttl(key) for key in keys_of(client, "*:lease")]
+                    leases.extend(ms for ms in left if ms != -2)  # gone since it was listed
+                    return bool(leases)
+
+                wait_until(seen, LIMIT, lambda: "no lease")
+
+            at_once([lambda: one.get("/slow/x"), watch])
+            one.settle()
+            assert all(0 < ms <= 3000 for ms in leases)
+            assert not keys_of(client, "*:lease")
+
+    def test_foreign_keys_survive(self, server: Redis, client: redis.Redis) -> None:
+        """Clearing an app's cache leaves what else is in the database, and other apps', alone."""
+        foreign = {"session:1": "a", "aswr:else": "b", "shop": "c"}
+        client.mset(foreign)
+        with Workers(server.url) as workers, Workers(server.url) as others:
+            (one,), (other,) = workers, others
+            one.get("/page/x")
+            other.get("/page/x")
+            one.settle()
+            other.settle()
+            before = set(keys_of(client)) - set(keys_of(client, f"*{workers.name}*"))
+            assert one.manager.clear()
+            assert before <= set(keys_of(client))
+            assert client.mget(foreign) == [value.encode() for value in foreign.values()]
+
+    @pytest.mark.parametrize("made", ["object", "factory", "client"])
+    def test_a_namespace_of_aiocaches(self, server: Redis, client: redis.Redis, made: str) -> None:
+        """The namespace of a cache object that is given is in front of every key."""
+
+        def factory() -> aiocache.RedisCache:
+            cache = aiocache.RedisCache(endpoint=LOOPBACK, port=server.port, namespace="mine")
+            if made == "client":
+                cache.client = AsyncRedis(host=LOOPBACK, port=server.port)
+            return cache
+
+        caches = [factory() if made == "object" else factory for _ in range(2)]
+        with Workers(*caches) as workers:
+            one, other = workers
+            assert [worker.get("/page/x") for worker in workers] == ["x 1", "x 1"]
+            assert keys_of(client)
+            assert all(key.startswith(b"mine:aswr:") for key in keys_of(client))
+            assert one.manager.invalidate("/page/x")
+            other.wait_for("/page/x", lambda body: body == "x 2")
+
+    def test_large_bodies_are_compressed(self, server: Redis, client: redis.Redis) -> None:
+        """A large body takes little room in Redis, unless that is not wanted."""
+        sizes = []
+        for above in (None, 1024):
+            with Workers(server.url, server.url, ASWR_STORE_COMPRESS=above) as workers:
+                one, other = workers
+                body = one.get("/large/x")
+                one.settle()
+                assert other.get("/large/x") == body
+                assert workers.loads == ["x"]
+                (key,) = entries_of(client, workers.name)
+                sizes.append(client.strlen(key))
+        assert sizes[0] > len(body) > 20 * sizes[1]
+
+    def test_signatures(self, server: Redis, client: redis.Redis) -> None:
+        """Signed entries are read by who has the key, the one of before too, and by nobody else."""
+        with Workers(ASWR_SIGN=True) as workers:
+            old = workers.join(server.url, SECRET_KEY="old")
+            twin = workers.join(server.url, SECRET_KEY="old")
+            rotated = workers.join(server.url, SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"])
+            assert [w.get("/page/x") for w in (old, twin, rotated)] == ["x 1"] * 3
+            assert rotated.get("/page/y") == "y 1"
+            rotated.settle()
+            assert old.get("/page/y") == "y 2"
+            forger = workers.join(server.url, ASWR_SIGN=False)
+            assert forger.get("/page/z") == "z 1"
+            forger.settle()
+            assert twin.get("/page/z") == "z 2"
+            assert twin.stats["store_errors"] == 1
+
+
+class TestWhenRedisFails:
+    def test_the_password_is_told_nobody(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where Redis refuses a password no log has it, at any level, nor any page or number."""
+        caplog.set_level(logging.DEBUG)
+        secret = "s3cret-Passw0rd"
+        with Redis(tmp_path, password="another") as server:
+            where = f"{LOOPBACK}:{server.port}/0"
+
+            def factory() -> aiocache.RedisCache:
+                return aiocache.RedisCache(endpoint=LOOPBACK, port=server.port, password=secret)
+
+            urls = [f"redis://:{secret}@{where}", f"redis://someone:{secret}@{where}"]
+            with Workers(*urls, f"redis://{where}?password={secret}", factory) as workers:
+                for worker in workers:
+                    assert worker.get("/page/x")
+                    assert worker.manager.invalidate("/page/x") is False
+                    worker.wait_reachable(False)
+                    shown = [repr(worker.manager), str(worker.stats)]
+                    assert secret not in "".join(shown)
+        assert [r for r in caplog.records if r.name == "aswr.store"]
+        for record in caplog.records:
+            assert secret not in f"{record.getMessage()} {record.exc_text} {record.args}", record
+
+    @pytest.mark.parametrize("how", ["cut", "refuse", "hang", "drop_replies", "garbage"])
+    def test_nobody_waits_for_it(
+        self,
+        server: Redis,
+        client: redis.Redis,
+        proxy: Proxy,
+        caplog: pytest.LogCaptureFixture,
+        how: str,
+    ) -> None:
+        """No request fails, one time-out is all that any waits, and the log has two lines."""
+        config = {"ASWR_STORE_TIMEOUT": STORE_TIMEOUT}
+        with Workers(url_of(proxy), server.url, **config) as workers:
+            one, other = workers
+            workers.warm("/page/hot")
+            getattr(proxy, how)(*([7] if how == "garbage" else []))
+            times = []
+            for index in range(20):
+                began = time.monotonic()
+                assert one.get(f"/page/cold-{index}") == f"cold-{index} 1"
+                times.append(time.monotonic() - began)
+                assert one.get("/page/hot") == "hot 1"
+            assert max(times) < 4 * STORE_TIMEOUT
+            assert sorted(times)[-3] < STORE_TIMEOUT, "it is waited for more than once"
+            one.wait_reachable(False)
+            proxy.passing()
+            one.wait_reachable()
+            one.settle()
+            wait_until(lambda: one.stats["unsaved"] == 0, LIMIT, lambda: str(one.stats))
+            assert other.get("/page/cold-7") == "cold-7 1", "it was stored when that was possible"
+            lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+            assert len(lines) == 2, lines
+
+    def test_it_starts_without(self, server: Redis, client: redis.Redis, proxy: Proxy) -> None:
+        """Workers that begin while Redis is away serve, and are a fleet once it is there."""
+        proxy.refuse()
+        with Workers(url_of(proxy), url_of(proxy)) as workers:
+            one, other = workers
+            assert [one.get("/page/x"), other.get("/page/x")] == ["x 1", "x 2"]
+            proxy.passing()
+            one.wait_reachable()
+            other.wait_reachable()
+            with contextlib.suppress(AssertionError):
+                workers.settle()
+            one.wait_for("/page/x", lambda body: body == "x 2")
+            assert one.get("/page/y") == other.get("/page/y") == "y 1"
