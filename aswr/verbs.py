@@ -78,8 +78,8 @@ class Verbs(ABC):
 
         Takes effect at once, for loads in flight too: nothing older is served here after it has
         returned, and soon by no other process (``ASWR_PROPAGATION``). ``stale=True`` lets what it
-        concerns be served while it is renewed. False where a shared store could not be told: this
-        process tells it as soon as it answers.
+        concerns be served while it is renewed. False where a shared store does not have it: Redis
+        is told as soon as it answers, another store never.
         """
         return self._purge(self._purge_of(path, stale), "ainvalidate(...)")
 

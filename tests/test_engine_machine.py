@@ -85,7 +85,7 @@ class ModelEntry:
         age = now - self.stored
         if self.passing:
             return "pass" if age < TIMEOUT else "gone"
-        if age < (0 if softened else TIMEOUT - MARGIN):
+        if age < TIMEOUT - MARGIN and not softened:
             return "fresh"
         if age < TIMEOUT:
             return "stale"
