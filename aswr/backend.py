@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "str | BaseCache | Callable[[], BaseCache] | None"
 
-SCHEMES = ("redis", "rediss", "unix")
+SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 _CONNECTIONS = 16  # of a client of ours; `link` uses fewer, the rest is room for reconnecting
 _INSTALL = "install its client: pip install 'aswr[redis]'"
 
@@ -32,7 +32,7 @@ _INSTALL = "install its client: pip install 'aswr[redis]'"
 def check(source: Any) -> Any:
     """What a user gives as ``cache``; raises `TypeError`, `ValueError` or `ImportError`.
 
-    None, an address (``redis://``, ``rediss://``, ``unix://``), an aiocache cache object, or a
+    None, an address (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), an aiocache cache object, or a
     factory of one. An address may hold a password and is never shown.
     """
     if source is None:
@@ -158,6 +158,8 @@ def _pool_of(address: str, timeout: float) -> Any:
     defaults = {
         "max_connections": _CONNECTIONS, "timeout": timeout, "socket_connect_timeout": timeout,
     }  # fmt: skip
+    if address.startswith("valkey"):  # the same protocol, which redis-py has no name of its own for
+        address = address.replace("valkey", "redis", 1)
     return BlockingConnectionPool(**{**defaults, **parse_url(address), **_ways()})
 
 

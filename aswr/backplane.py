@@ -23,6 +23,7 @@ import random
 import socket
 import uuid
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from .breaker import Breaker
 from .link import MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import names_in, purge_of, unpack
 from .runtime import Runtime
-from .scripts import PURGE, SYNC, Script
+from .scripts import NUMBER, PURGE, SYNC, Script
 from .stamps import MICRO, MOST, Purge, Stamps
 from .tier import Ending, Listener
 
@@ -39,9 +40,11 @@ log = logging.getLogger("aswr.fleet")
 
 HEARTBEAT = 0.8  # seconds between signs of life of the subscription; two of them missing is a gap
 LIFE = 3.0  # seconds after which a worker says that it is there
+DEAF_AFTER = 3  # failures in a row
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
 MOST_UNTOLD = 3 * MOST
+PAGE = 1000  # names of purges that are read at a time
 _DIGITS = 20  # of the number that ends every message
 
 
@@ -57,7 +60,7 @@ class Backplane:
         prefix: str,
         interval: float,
         listener: Listener,
-        untold: list[tuple[Purge, int]],
+        untold: dict[bytes, int],
     ) -> None:
         self._link = link
         self._breaker = breaker
@@ -72,29 +75,31 @@ class Backplane:
         self.epoch = 0
         self.workers = 0  # how many there are
         self.messages = 0  # heard, for the counters
+        self._deaf = 0  # times in a row that no news could be heard
         self._said_at = -LIFE  # that this one is there
         self._took = math.inf  # seconds, of the answer that the offset is from
-        self._doubted = True  # is all of the log to be looked at?
+        self._doubted = True  # may the server be another one, or another's copy?
         self._syncing = asyncio.Lock()
         self.told = 0  # the last number that the store has told
+        self.horizon = 0  # microseconds that entries live at the most, as far as is known here
         self._place = 0
+        self._run = ""  # of the server: another one may not know what this one knew
+        self._whole: dict[bytes, int] | None = None  # of a log that is read from its beginning
         self._untold = untold  # with the numbers that they are to have
         self._hearing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(
-        self, runtime: Runtime, also: Callable[[], Any], recovered: Callable[[], Any]
-    ) -> None:
-        """Start beating and listening. ``also()`` is awaited at every beat."""
-        for work, name in (self._beat(also, recovered), "beat"), (self._listen(), "news"):
+    def begin(self, runtime: Runtime, recovered: Callable[[], Any]) -> None:
+        """Start beating and listening; ``recovered()`` is called after an outage."""
+        for work, name in (self._beat(recovered), "beat"), (self._listen(), "news"):
             task = runtime.task(work, f"aswr {name}", contextvars.Context())
             self._tasks.add(task)
 
     async def ready(self, limit: float) -> None:
         """Wait until this process is up to date and hears what is told, if that is soon."""
         with contextlib.suppress(Unreachable, Refused, TimeoutError):
-            await self.sync()
             async with asyncio.timeout(limit):
+                await self.sync()
                 await self._hearing.wait()
 
     async def close(self) -> None:
@@ -113,8 +118,8 @@ class Backplane:
         `Unreachable` or `Refused`.
         """
         keys = (*self._control, self._workers) if script is SYNC else self._control
-        began, known = self._clock(), (self._stamps.last, self.told)
-        words = (*known, *args)
+        began = self._clock()
+        words = (self._stamps.last, self.told, *([] if script is NUMBER else [self.horizon]), *args)
         reply = await self._link.run(script, keys, *words, parse=_counted, probe=probe)
         number, now, epoch, rest = reply
         self._measure(began, self._clock(), now)
@@ -133,8 +138,8 @@ class Backplane:
         took = max(0.0, ended - began)
         offset = now - int((began + ended) / 2 * MICRO)
         if self._took == math.inf:  # what was made before that is not told with too low a number
-            ahead = max(0, offset - self._stamps.offset)
-            self._untold[:] = [(purge, number + ahead) for purge, number in self._untold]
+            for name in self._untold:
+                self._untold[name] += max(0, offset - self._stamps.offset)
         unlike = abs(offset - self._stamps.offset) > took * MICRO
         if took <= self._took or unlike:
             self._stamps.offset, self._took = offset, max(took, 0.0005)
@@ -150,39 +155,56 @@ class Backplane:
             await self._sync(probe)
 
     async def _sync(self, probe: bool) -> None:
+        more = True
+        while more:
+            more = await self._read_on(probe)
+        if self._whole is not None:
+            self._owe_what_is_missing(self._whole)
+            self._whole = None
+        while batch := list(islice(self._untold.items(), MOST_COMMANDS)):
+            await asyncio.gather(*(self._tell([name], number, probe) for name, number in batch))
+            for name, number in batch:
+                if self._untold.get(name) == number:
+                    del self._untold[name]
+
+    async def _read_on(self, probe: bool) -> bool:
+        """Read a page of the log, from the place that was reached on; is there more?"""
         now = asyncio.get_running_loop().time()
         lives = probe or now - self._said_at > LIFE
-        args = (self.worker if lives else "", GONE_AFTER * MICRO)
-        since, self._doubted = 0 if self._doubted else self._place, False
-        _, epoch, found = await self.count(SYNC, since, *args, probe=probe)
+        run = (self._run or "?") if self._doubted else ""
+        _, epoch, found = await self.count(
+            SYNC, self._place, self.worker if lives else "", GONE_AFTER * MICRO, run, PAGE,
+            probe=probe,
+        )  # fmt: skip
+        workers, run_now, more, since, place, *names = found
+        self.workers = int(workers)
         if lives:
             self._said_at = now
-        if epoch != self.epoch and self.epoch and since:
-            since = 0
-            _, epoch, found = await self.count(SYNC, since, *args, probe=probe)
-        if epoch != self.epoch and self.epoch:
-            log.info("the shared store begins anew, and is told what was purged")
-        self.epoch = epoch
-        workers, place, *names = found
-        self.workers, self._place = int(workers), int(place)
-        if not since:
-            self._owe_what_is_missing(names)
-        for name, number in zip(names[::2], names[1::2], strict=True):
-            self._take(name, int(number))
-        while batch := self._untold[:MOST_COMMANDS]:
-            await asyncio.gather(*(self._tell(purge, number, probe) for purge, number in batch))
-            del self._untold[: len(batch)]
+        if epoch != self.epoch:
+            if self.epoch:
+                log.info("the shared store begins anew, and is told what was purged")
+            self.epoch, self._whole = epoch, {}
+            if int(since):
+                self._place = 0
+                return True
+        if self._doubted:
+            self._doubted, self._run = False, run_now.decode()
+            if not int(since):
+                self._whole = {}
+        self._place = int(float(place))
+        page = dict(zip(names[::2], map(int, names[1::2]), strict=True))
+        if self._whole is not None:
+            self._whole.update(page)
+        for name, number in page.items():
+            self._take(name, number)
+        return bool(int(more))
 
-    def _owe_what_is_missing(self, names: list[bytes]) -> None:
+    def _owe_what_is_missing(self, there: dict[bytes, int]) -> None:
         """The store may have come back without its last writes: tell it again what it lacks."""
-        there = {
-            bytes(name): int(number) for name, number in zip(names[::2], names[1::2], strict=True)
-        }
         for purge, number in self._stamps.all():
             (name,) = names_in(purge)
-            covered = max(there.get(name, 0), there.get(name[:1] + b"*", 0))
-            if covered < number:
-                self._untold.append((purge, number))
+            if max(there.get(name, 0), there.get(name[:1] + b"*", 0)) < number:
+                self._untold[name] = max(number, self._untold.get(name, 0))
 
     def _take(self, name: bytes, number: int) -> None:
         try:
@@ -195,20 +217,19 @@ class Backplane:
     async def purge(self, purge: Purge, number: int) -> bool:
         """Tell the fleet; where that fails, later. Whether the store has it."""
         try:
-            await self._tell(purge, 0)
+            await self._tell(names_in(purge), 0)
         except (Unreachable, Refused):
-            self._untold.append((purge, number + int(SKEW * MICRO)))
-            del self._untold[:-MOST_UNTOLD]
+            owe(self._untold, purge, number)
             return False
         return True
 
-    async def _tell(self, purge: Purge, number: int, probe: bool = False) -> None:
-        names = names_in(purge)
+    async def _tell(self, names: list[bytes], number: int, probe: bool = False) -> None:
         if names:
             message = self.message("purged", names)
             args = (number, self.channel, message, MOST, *names)
             _, _, (made,) = await self.count(PURGE, *args, probe=probe)
-            self._stamps.purge(purge, int(made))
+            for name in names:
+                self._stamps.purge(purge_of(name), int(made))
 
     # News.
 
@@ -239,7 +260,7 @@ class Backplane:
 
     # The two tasks.
 
-    async def _beat(self, also: Callable[[], Any], recovered: Callable[[], Any]) -> None:
+    async def _beat(self, recovered: Callable[[], Any]) -> None:
         while True:
             broken = not self._breaker.closed
             if broken:
@@ -254,7 +275,6 @@ class Backplane:
                     self._stamps.close_down(False)
                     self._breaker.mend()
                     recovered()
-                await also()
             except Unreachable:
                 pass
             except Exception as error:  # it must beat on: a clock, say, or a key of another type
@@ -263,16 +283,37 @@ class Backplane:
     async def _listen(self) -> None:
         while True:
             if self._breaker.closed:
-                with contextlib.suppress(Exception):
+                try:
                     async for message in self._link.listen(self.channel, HEARTBEAT, self._begun):
                         self._heard(message)
+                except Exception as error:
+                    self._say_deaf(error)
                 self._hearing.clear()
             await asyncio.sleep(random.uniform(0.1, 0.3))
 
+    def _say_deaf(self, error: Exception) -> None:
+        """It is said once that no news can be heard, where the store answers all the same."""
+        self._deaf += 1
+        if self._deaf == DEAF_AFTER and self._breaker.closed:
+            log.warning(
+                "no news of other processes can be heard (%s); purges are asked for every %.2g s, "
+                "renewed entries come when those here are stale", type(error).__name__,
+                self._interval,
+            )  # fmt: skip
+
     def _begun(self) -> None:
+        self._deaf = 0
         self._stamps.distrust()  # of what was stored before, nobody may have told us
         self._doubted = True
         self._hearing.set()
+
+
+def owe(untold: dict[bytes, int], purge: Purge, number: int) -> None:
+    """A purge made here could not be told: it is to be, with a number that no clock undercuts."""
+    for name in names_in(purge):
+        untold[name] = max(number + int(SKEW * MICRO), untold.get(name, 0))
+    while len(untold) > MOST_UNTOLD:
+        del untold[next(iter(untold))]
 
 
 def reads_in(data: bytes) -> tuple[tuple[str, ...], str]:

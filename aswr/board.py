@@ -204,7 +204,6 @@ class Board:
             self.runtime, self._heard, Future() if inline else None,
         )  # fmt: skip
         self.flights[load.key] = flight
-        self.loads += 1
         name = f"aswr flight {load.name}"
         task = self.runtime.task(self._fly(flight), name, contextvars.Context())
         flight.task = task
@@ -226,6 +225,7 @@ class Board:
         try:
             if await self._consult(flight):
                 return
+            self.loads += 1
             loaded = await self._run(flight)
         except asyncio.CancelledError:  # ours: the user's own end in their task or thread
             closing = self.impatient(flight.load, "the cache is closing")

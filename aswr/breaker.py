@@ -21,7 +21,6 @@ class Breaker:
         self._on_open = on_open
         self.closed = True
         self.errors = 0
-        self.opened = 0  # how often
         self._tries = 0
 
     def trip(self, error: object) -> None:
@@ -29,7 +28,6 @@ class Breaker:
         self.errors += 1
         if self.closed:
             self.closed = False
-            self.opened += 1
             self._tries = 0
             log.warning("%s fails (%s); memory and loads carry on", self._name, error)
             self._on_open()

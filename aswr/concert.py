@@ -35,7 +35,7 @@ class Concert(Board):
 
     def forget(self) -> None:
         super().forget()
-        self._renewing: set[Hashable] = set()
+        self._renewing: dict[Hashable, int] = {}  # with the number that was told of
         if self.shared is not None:
             self.shared.forget()
 
@@ -74,8 +74,6 @@ class Concert(Board):
         if not flight.load.shared:
             await tier.open()  # purges reach it all the same
             return False
-        if flight.load.name in tier.uncarried:
-            return await self._alone(flight, tier)
         token, joined, began = uuid.uuid4().hex, None, asyncio.get_running_loop().time()
         while True:
             flight.follows = asyncio.get_running_loop().create_future()
@@ -84,6 +82,7 @@ class Concert(Board):
                 return self._needless(flight)
             floor = self._floor(flight, held, tier) if joined is None else joined
             seen = 0 if held is None else held.born
+            until = asyncio.get_running_loop().time() + tier.timeout
             claim = await tier.claim(key, flight.load.base, seen, floor, token)
             flight.lease = claim.lease
             if claim.names and self._learns(flight, claim.names):
@@ -92,8 +91,9 @@ class Concert(Board):
                     return self._needless(flight)
                 joined = None
                 continue
-            if self._ends_with(flight, claim, held):
+            if self._ends_with(flight, claim, held, joined):
                 await self._give_back(flight)
+                self._heed(flight)
                 return True
             if claim.say is Say.LEAD and held and self._outlasts(flight, held, claim.number):
                 return await self._restore(flight, tier, held)
@@ -101,13 +101,13 @@ class Concert(Board):
                 joined = claim.number
                 continue
             if claim.say is not Say.BUSY or self._might_wait_for_itself(flight, tier, began):
-                return await self._alone(flight, tier)
+                return await self._alone(flight, tier, until)
             joined = claim.number  # who loads there brings something newer than what lies there
             self._hear_of_reads(flight, claim.reads, claim.passing)
             word = await self._follow(flight, tier)
             if word is not None and word.ending in (Ending.UNSTORED, Ending.FAILED):
                 if flight.attended:
-                    return await self._alone(flight, tier)
+                    return await self._alone(flight, tier, until)
                 if word.ending is Ending.FAILED:
                     self.failures.count(flight.key, flight.load.times.retry_most)
                 return self._needless(flight)
@@ -147,9 +147,16 @@ class Concert(Board):
         note = self.store.glance(flight.load.base)
         return note is not None and flight.load.seen_by(note.names)[0] != key
 
-    def _ends_with(self, flight: Flight, claim: Claim, held: Entry | None) -> bool:
-        """Take in what lies in the store, and give it to who waits; was that all he needs?"""
+    def _ends_with(
+        self, flight: Flight, claim: Claim, held: Entry | None, joined: int | None
+    ) -> bool:
+        """Take in what lies in the store, and give it to who waits; was that all he needs?
+
+        ``joined`` is the number of what lay there before the load that he waited for.
+        """
         key, enough = flight.key, claim.say is Say.FRESH
+        if joined is not None and claim.entry is not None and claim.number > joined:
+            enough = True
         if claim.entry is not None:
             self.store.publish(key, claim.entry)
             self.store.confirm(key)
@@ -157,7 +164,7 @@ class Concert(Board):
             self.store.confirm(key)  # the same lies there
         else:
             return False
-        current = self.store.glance(key) or claim.entry
+        current = self.store.glance(key) or self._living(key, claim.entry)
         decision = decide(current, self.clock())
         if current is not None and decision.verdict is Verdict.PASS:
             self._end(flight)
@@ -171,10 +178,21 @@ class Concert(Board):
         self._hand_out(flight, lambda first: Result(How.HIT, current))
         return enough
 
-    async def _alone(self, flight: Flight, tier: Tier) -> bool:
+    def _living(self, key: Hashable, entry: Entry | None) -> Entry | None:
+        """An entry that memory did not take, unless it was purged meanwhile."""
+        if entry is None or self.store.stamps.hard.latest(key, entry.tags) > entry.born:
+            return None
+        return entry
+
+    def _heed(self, flight: Flight) -> None:
+        """What was told while the flight took in something: it may be newer still."""
+        if flight.follows is not None and flight.follows.done():
+            self.stored_elsewhere(flight.key, flight.follows.result().number)
+
+    async def _alone(self, flight: Flight, tier: Tier, until: float) -> bool:
         """The load begins now, by number and by time."""
         flight.follows = None
-        flight.born = max(flight.born, await tier.number())
+        flight.born = max(flight.born, await tier.number(until))
         flight.began = self.clock()
         if flight.timer is not None:
             flight.timer.cancel()
@@ -269,19 +287,30 @@ class Concert(Board):
         """Another process has stored an entry: who follows takes it, memory makes way for it."""
         flight = self.flights.get(key)
         if flight is not None and flight.follows is not None:
-            flight.tell(Word())
+            flight.tell(Word(number=number))
             return
         held = self.store.original(key)
-        if held is None or held.born >= number or key in self._renewing:
+        if held is None or held.born >= number:
             return
-        if not self.store.used(key):
+        if key in self._renewing:
+            self._renewing[key] = max(number, self._renewing[key])
+        elif not self.store.used(key):
             self.store.discard(key)
-            return
-        self._renewing.add(key)
-        task = self.runtime.task(self._renew(key), "aswr renewal", contextvars.Context())
-        task.add_done_callback(lambda done: self._renewing.discard(key))
+        else:
+            self._renewing[key] = number
+            self.runtime.task(self._renew(key), "aswr renewal", contextvars.Context())
 
     async def _renew(self, key: Hashable) -> None:
+        """Fetch what is newer than what is here, and if that is told meanwhile, what is newer."""
+        wanted = 0
+        try:
+            while self._renewing[key] > wanted:
+                wanted = self._renewing[key]
+                await self._renew_once(key)
+        finally:
+            del self._renewing[key]
+
+    async def _renew_once(self, key: Hashable) -> None:
         if (tier := self.tier) is None:
             return
         held, entry = self.store.original(key), await tier.read(key)

@@ -131,6 +131,14 @@ class Envelopes:
             raise Unreadable(str(error)) from None
 
 
+def number_in(data: bytes) -> int:
+    """The number that a script reads in the head of these bytes, whatever they are."""
+    if len(data) < _HEAD.size or not data.startswith(MAGIC):
+        return 0
+    number: int = _HEAD.unpack_from(data)[4]
+    return number
+
+
 def _zstandard() -> Any:
     try:
         import zstandard

@@ -29,21 +29,23 @@ import msgspec
 from msgspec.structs import replace
 
 from . import backend, codec
-from .backplane import SKEW, Backplane, reads_in
+from .backplane import Backplane, owe, reads_in
 from .breaker import Breaker
 from .codec import Entry
 from .envelope import LARGEST, Envelopes, TooLarge
+from .keys import base_of
 from .link import Link, Refused, Unreachable
 from .packed import pack
 from .scripts import CLAIM, NUMBER, READ, RELEASE, RENEW
 from .shelf import Shelf, bytes_in
-from .stamps import MICRO, NEVER, Purge, Stamps
+from .stamps import NEVER, Purge, Stamps
 from .tier import ALONE, Claim, Ending, Lease, Say, Tier
 from .values import Carrier
 
 log = logging.getLogger("aswr.fleet")
 
 MOST_UNSAVED = 10_000
+MOST_BEAT = 0.8  # seconds between two looks for purges: who is cut off notices within two
 HELD = 0.8  # of the lease time: the rest is for the others to notice that it ended
 TRIES = 4  # looks at a key where what lies there turns out to be dead, each time
 
@@ -77,8 +79,8 @@ class Fleet(Tier):
         self._space = f"{_quoted(namespace)}:{_quoted(version)}"
         self._envelopes = envelopes
         self._lease_ms = int(lease * HELD * 1000)
-        self._timeout = timeout
-        self._interval = max(0.02, 0.4 * propagation)
+        self.timeout = timeout
+        self._interval = min(MOST_BEAT, max(0.02, 0.4 * propagation))
         self._refuse = refuse
         self.lease = lease
         self.poll = lease * (1 - HELD) / 2  # seconds after which who waits asks again
@@ -86,10 +88,11 @@ class Fleet(Tier):
         self._shelf: Shelf | None = None
         self._opening: asyncio.Future[None] | None = None  # done, once it is open
         self._retry_at = 0.0
-        self._held: dict[str, tuple[Lease, float]] = {}  # by token, with when it was last renewed
+        self._held: dict[str, Lease] = {}  # by token: to be renewed
         self._unsaved: dict[Hashable, None] = {}
         self._doubtful: dict[str, Lease] = {}  # that Redis may hold for us, unasked or unheard
-        self._untold: list[tuple[Purge, int]] = []
+        self._untold: dict[bytes, int] = {}  # purges that were made before there was a link
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def reachable(self) -> bool:
@@ -113,8 +116,8 @@ class Fleet(Tier):
         opening = self._opening = loop.create_future()
         try:
             await self._connect()
-        except Exception as error:  # a factory's
-            self.breaker.trip(error)
+        except Exception as error:  # its text may tell a password
+            self.breaker.trip(type(error).__name__)
             self._retry_at = loop.time() + self.breaker.pause()
             self._opening = None
         finally:
@@ -122,13 +125,13 @@ class Fleet(Tier):
 
     async def _connect(self) -> None:
         runtime = self.runtime()
-        cache = backend.open_cache(self._source, self._timeout)
+        cache = backend.open_cache(self._source, self.timeout)
         client = backend.client_of(cache)
         if client is None:
             raise TypeError(f"a {type(cache).__qualname__} has no redis-py client")
         own = str(cache.build_key("")) if cache.namespace else ""
         self.breaker.mend()
-        link = Link(client, self._timeout, self.breaker, runtime.task)
+        link = Link(client, self.timeout, self.breaker, runtime.task)
         back = Backplane(
             link, self.breaker, self.stamps, self.clock, f"{own}aswr:{{{self._space}}}:",
             self._interval, self.listener, self._untold,
@@ -137,8 +140,10 @@ class Fleet(Tier):
             f"{own}aswr:{self._space}:", link, back, self._envelopes, self.stamps, self.clock,
             runtime, self.unpacker,
         )  # fmt: skip
-        back.begin(runtime, self._keep_leases, self._recovered)
-        await back.ready(self._timeout)
+        back.begin(runtime, self._recovered)
+        keep = self._keep_leases(self._shelf)
+        self._keeping = runtime.task(keep, "aswr leases", contextvars.Context())
+        await back.ready(self.timeout)
 
     async def _ready(self) -> Shelf:
         """What there is in Redis; raises `Unreachable`."""
@@ -148,8 +153,10 @@ class Fleet(Tier):
         return self._shelf
 
     async def close(self) -> None:
-        for lease, _ in list(self._held.values()):
+        for lease in list(self._held.values()):
             await self.release(lease, Ending.GONE)
+        if self._keeping is not None:
+            self._keeping.cancel()
         if self._shelf is not None:
             await self._shelf.back.close()
             await self._shelf.link.close()
@@ -203,15 +210,15 @@ class Fleet(Tier):
     def _holding(self, claim: Claim) -> Claim:
         """From now on the lease is kept, until it is given back."""
         if claim.lease is not None:
-            now = asyncio.get_running_loop().time()
-            self._held[claim.lease.token] = claim.lease, now
+            self._held[claim.lease.token] = claim.lease
         return claim
 
-    async def number(self) -> int:
+    async def number(self, until: float) -> int:
         try:
             shelf = await self._ready()
-            number, _, _ = await shelf.back.count(NUMBER)
-        except (Unreachable, Refused):
+            async with asyncio.timeout_at(until):
+                number, _, _ = await shelf.back.count(NUMBER)
+        except (Unreachable, Refused, TimeoutError):
             return self.stamps.tick()
         return number
 
@@ -319,27 +326,19 @@ class Fleet(Tier):
 
     def owe(self, purge: Purge, number: int) -> None:
         """A purge that could not be told is told when that is possible."""
-        self._untold.append((purge, number + int(SKEW * MICRO)))
+        owe(self._untold, purge, number)
 
     # The beat.
 
-    async def _keep_leases(self) -> None:
-        now = asyncio.get_running_loop().time()
-        due = [
-            lease for lease, renewed in self._held.values() if now - renewed > self._lease_ms / 4000
-        ]
-        shelf = self._shelf
-        if not due or shelf is None:
-            return
-        for lease in due:
-            self._held[lease.token] = lease, now
-        calls = (
-            shelf.link.run(RENEW, shelf.names(lease.key), lease.token, self._lease_ms, parse=int)
-            for lease in due
-        )
-        replies = await asyncio.gather(*calls, return_exceptions=True)
-        for lease, kept in zip(due, replies, strict=True):
-            if kept == 0:
+    async def _keep_leases(self, shelf: Shelf) -> None:
+        while True:
+            await asyncio.sleep(self._lease_ms / 4000)
+            await asyncio.gather(*(self._keep(shelf, lease) for lease in list(self._held.values())))
+
+    async def _keep(self, shelf: Shelf, lease: Lease) -> None:
+        words = (lease.token, self._lease_ms)
+        with contextlib.suppress(Unreachable, Refused):
+            if not await shelf.link.run(RENEW, shelf.names(lease.key), *words, parse=int):
                 log.info("the lease of %r was lost; what it loads counts by its number", lease.key)
                 self._held.pop(lease.token, None)
 
@@ -358,9 +357,12 @@ class Fleet(Tier):
             key = next(iter(self._unsaved))
             del self._unsaved[key]
             entry = self.listener.held(key)
-            if entry is not None:
-                with contextlib.suppress(codec.Uncarriable, TooLarge):
-                    await self._store(key, entry, "", told=True)
+            if entry is None or entry.names:
+                continue  # a note goes with its variants
+            with contextlib.suppress(codec.Uncarriable, TooLarge):
+                if (base := base_of(key)) != key:
+                    await self._save_note(base, entry)
+                await self._store(key, entry, "", told=True)
 
     def stats(self) -> dict[str, int]:
         shelf = self._shelf

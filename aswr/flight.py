@@ -129,6 +129,7 @@ class Word:
 
     ending: Ending | None = None
     seconds: float = 0.0
+    number: int = 0  # of what was stored
 
 
 @dataclass(slots=True, eq=False)

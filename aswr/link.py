@@ -25,7 +25,7 @@ from .scripts import Script
 T = TypeVar("T")
 
 MOST_COMMANDS = 128  # of a batch
-MOST_BYTES = 2**20  # of a batch, unless one command has more
+MOST_BYTES = 2**20  # of a batch, but for its last command
 BULK_LIMIT = 4.0  # times as long as a look may an upload take: nobody waits for it
 # What a server says of itself, not of a key: as redis-py's errors, or in the text of others.
 _ERRORS_OF_THE_SERVER = {
@@ -78,7 +78,7 @@ class Link:
         self._cluster = hasattr(client, "nodes_manager")
         self._breaker = breaker
         self._task = task
-        self._brief = _Lane(most=4, limit=timeout)
+        self._brief = _Lane(most=8, limit=timeout)
         self._bulk = _Lane(most=2, limit=timeout * BULK_LIMIT)
         self.commands = 0  # sent, for the counters
 
@@ -103,10 +103,6 @@ class Link:
             self._trip(f"an answer that makes no sense: {error!r}")
             raise Unreachable from None
 
-    async def publish(self, channel: str, message: bytes) -> None:
-        """Tell the others; raises as `run`."""
-        await self._ask(("PUBLISH", channel, message), None, False, False)
-
     async def _ask(
         self, words: tuple[Any, ...], script: Script | None, bulk: bool, probe: bool
     ) -> Any:
@@ -124,7 +120,8 @@ class Link:
     def _flush(self, lane: _Lane) -> None:
         lane.flushing = False
         while lane.waiting and len(lane.batches) < lane.most:
-            batch, size = [lane.waiting.popleft()], 0
+            batch: list[_Command] = []
+            size = 0
             while lane.waiting and len(batch) < MOST_COMMANDS and size < MOST_BYTES:
                 batch.append(lane.waiting.popleft())
                 size += sum(len(word) for word in batch[-1].words if isinstance(word, bytes))

@@ -20,7 +20,7 @@ from . import backend, codec, memcached
 from .breaker import Breaker
 from .codec import Entry
 from .envelope import Envelopes, TooLarge, Unreadable
-from .keys import digest
+from .keys import CallKey, digest
 from .policy import covers
 from .stamps import MICRO, Purge, Stamps
 from .tier import Claim, Lease, Say, Tier
@@ -62,12 +62,13 @@ class Plain(Tier):
         if len(self._prefix) > LONGEST_PREFIX:
             self._prefix = f"aswr:{digest((namespace, version))}:"
         self._envelopes = envelopes
-        self._timeout = timeout
+        self.timeout = timeout
         self._shown = f"the cache backend ({backend.shown(self._source)})"
         self.breaker = Breaker(self._shown, lambda: None)
         self._cache: BaseCache | None = None
         self._retry_at = 0.0
         self._trying: asyncio.Task[Any] | None = None
+        self._closed = False
         self._hanging: set[asyncio.Task[Any]] = set()  # asked, and given up
         self._too_large: int | None = None  # bytes of the smallest that the cache did not take
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -78,10 +79,17 @@ class Plain(Tier):
         return self.breaker.closed
 
     async def close(self) -> None:
+        self._closed = True
+        open_ = {*self._hanging, *([] if self._trying is None else [self._trying])}
+        for task in open_:
+            task.cancel()
+        if open_:
+            await asyncio.wait(open_, timeout=self.timeout)
         cache, self._cache = self._cache, None
         if cache is not None:
             with contextlib.suppress(Exception):  # in an outage, too
-                await self._within_limit(cache.close())
+                async with asyncio.timeout(self.timeout):
+                    await cache.close()
 
     def _name(self, key: Hashable) -> str:
         return f"{self._prefix}{digest(key)}"
@@ -101,7 +109,7 @@ class Plain(Tier):
         newer = entry if entry.born > seen and (wanted or covers(entry, now)) else None
         return Claim(Say.FRESH if wanted else Say.ALONE, entry.born, newer, names)
 
-    async def number(self) -> int:
+    async def number(self, until: float) -> int:
         return self.stamps.tick()
 
     async def read(self, key: Hashable) -> Entry | None:
@@ -147,10 +155,11 @@ class Plain(Tier):
             return
         async with self._turns.setdefault(name, asyncio.Lock()):
             held = self.listener.held(key)
-            if ttl < 0.001 or (held is not None and held.born > entry.born):
+            purged = self.stamps.latest(key, entry.tags) > entry.born
+            if ttl < 0.001 or purged or (held is not None and held.born > entry.born):
                 return
             if self._too_large is not None and len(data) >= self._too_large:
-                await self.remove(key, 0)  # others must not take an older one for it
+                await self._delete(name)  # others must not take an older one for it
             elif await self._ask(partial(_set, name=name, data=data, ttl=ttl)) is TOO_LARGE:
                 if self._too_large is None:
                     log.warning(
@@ -161,6 +170,10 @@ class Plain(Tier):
 
     async def remove(self, key: Hashable, number: int) -> None:
         name = self._name(key)
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            await self._delete(name)
+
+    async def _delete(self, name: str) -> None:
         await self._ask(lambda cache: cache.delete(name))
 
     async def purge(self, purge: Purge, number: int, keys: list[Hashable]) -> bool:
@@ -172,7 +185,8 @@ class Plain(Tier):
             return False
         for key in keys:
             await self.remove(key, number)
-        return bool(keys) and not purge.tags and not purge.everything and self.breaker.closed
+        exact = bool(purge.keys) and all(isinstance(name, CallKey) for name in purge.keys)
+        return exact and self.breaker.closed
 
     def stats(self) -> dict[str, int]:
         return {
@@ -182,19 +196,25 @@ class Plain(Tier):
 
     async def _ask(self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]") -> Any:
         """The answer, or None in place of any failure; costs nothing while the breaker is open."""
+        if self._closed:
+            return None
         if not self.breaker.closed:
             self._try_again()
             return None
         return await self._try(what)
 
-    async def _try(self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]") -> Any:
+    async def _try(
+        self, what: "Callable[[BaseCache], Coroutine[Any, Any, Any]]", probe: bool = False
+    ) -> Any:
         try:
             if self._cache is None:
-                self._cache = backend.open_cache(self._source, self._timeout)
+                self._cache = backend.open_cache(self._source, self.timeout)
             answer = await self._within_limit(what(self._cache))
         except Exception as error:
+            first = self.breaker.closed
             self.breaker.trip(f"{type(error).__name__}: {error}")
-            self._retry_at = asyncio.get_running_loop().time() + self.breaker.pause()
+            if first or probe:
+                self._retry_at = asyncio.get_running_loop().time() + self.breaker.pause()
             return None
         self.breaker.mend()
         return answer
@@ -202,12 +222,19 @@ class Plain(Tier):
     def _try_again(self) -> None:
         """Ask something while nobody waits for it, if it is time."""
         if self._trying is None and asyncio.get_running_loop().time() >= self._retry_at:
-            probe = self._try(lambda cache: cache.get(f"{self._prefix}probe"))
+            name = f"{self._prefix}probe"
+            probe = self._try(partial(_set, name=name, data=b"", ttl=1.0), probe=True)
             self._trying = self.runtime().task(probe, "aswr store", contextvars.Context())
             self._trying.add_done_callback(self._tried)
 
     def _tried(self, task: "asyncio.Task[Any]") -> None:
         self._trying = None
+
+    def _give_up(self, task: "asyncio.Task[Any]") -> None:
+        self._hanging.add(task)
+        task.add_done_callback(self._hanging.discard)
+        if self._cache is not None and backend.is_memcached(self._cache):
+            task.cancel()  # its connection is given up with it
 
     async def _within_limit(self, asking: Coroutine[Any, Any, Any]) -> Any:
         # Not cancelled, in general: the late answer might be taken for that to the next question.
@@ -215,15 +242,13 @@ class Plain(Tier):
             asking.close()
             raise TimeoutError("the questions before got no answer yet")
         task = self.runtime().task(_quietly(asking), "aswr store", contextvars.Context())
-        await asyncio.wait({task}, timeout=self._timeout)
-        if not task.done() and self._cache is not None and backend.is_memcached(self._cache):
-            task.cancel()  # its connection is given up with it
-            await asyncio.wait({task})
-            raise TimeoutError(f"no answer in {self._timeout:g} s")
+        try:
+            await asyncio.wait({task}, timeout=self.timeout)
+        finally:
+            if not task.done():
+                self._give_up(task)
         if not task.done():
-            self._hanging.add(task)
-            task.add_done_callback(self._hanging.discard)
-            raise TimeoutError(f"no answer in {self._timeout:g} s")
+            raise TimeoutError(f"no answer in {self.timeout:g} s")
         answer, error = task.result()
         if error is not None:
             raise error

@@ -8,8 +8,9 @@ which microseconds since the epoch need until the year 2255.
     lease    aswr:NAMESPACE:VERSION:{DIGEST}:lease  the token of who loads it
     awaited  ... {DIGEST}:awaited                   there, if somebody else waits for that load
     read     ... {DIGEST}:read                      what that load has read of its request
-    numbers  aswr:{NAMESPACE:VERSION}:numbers       hash: "#" the last number, "!" the epoch, and
-                                                    name of a purge -> its number
+    numbers  aswr:{NAMESPACE:VERSION}:numbers       hash: "#" the last number, "!" the epoch, "~"
+                                                    how long entries live, and name of a purge ->
+                                                    its number
     log      aswr:{NAMESPACE:VERSION}:log           sorted set: name of a purge -> its place in the
                                                     log, a number; "!" and the epoch, at infinity
     workers  aswr:{NAMESPACE:VERSION}:workers       sorted set: worker -> when it was last heard
@@ -92,61 +93,91 @@ end
 # The next number of the fleet. Returns number, now, epoch.
 NUMBER: Final = Script(_COUNT + "return {text(count()), text(now), epoch}")
 
+# How long entries live at the most, in microseconds: ARGV[3] is what the caller knows of. Purges of
+# longer ago concern nothing any more.
+_HORIZON = """
+local horizon = tonumber(redis.call('HGET', KEYS[1], '~') or '0')
+if tonumber(ARGV[3]) > horizon then
+  horizon = tonumber(ARGV[3])
+  redis.call('HSET', KEYS[1], '~', text(horizon))
+end
+local function keep()
+  local living = math.ceil(horizon / 1000) + 86400000
+  redis.call('PEXPIRE', KEYS[1], text(living))
+  redis.call('PEXPIRE', KEYS[2], text(living))
+end
+"""
+
 # Purge names for the whole fleet, and tell it.
-# ARGV: 3 the number of a purge that could not be told when it was made, or 0; 4 channel; 5 message,
-# which the number ends; 6 how many names may be known; 7... names.
+# ARGV: 4 the number of a purge that could not be told when it was made, or 0; 5 channel; 6 message,
+# which the number ends; 7 how many names may be known; 8... names.
 # Returns the last number, now, epoch, and the purge's number.
 PURGE: Final = Script(
     _COUNT
+    + _HORIZON
     + """
-local place = count()
-local number = place
-if tonumber(ARGV[3]) > 0 then number = math.min(place, tonumber(ARGV[3])) end
+local number = count()
+if tonumber(ARGV[4]) > 0 then number = math.min(number, tonumber(ARGV[4])) end
 local function mark(name, made)
   local known = tonumber(redis.call('HGET', KEYS[1], name) or '0')
   if known < made then
     redis.call('HSET', KEYS[1], name, text(made))
-    redis.call('ZADD', KEYS[2], text(place), name)
+    redis.call('ZADD', KEYS[2], text(count()), name)
   end
 end
-for i = 7, #ARGV do mark(ARGV[i], number) end
-while redis.call('ZCARD', KEYS[2]) > tonumber(ARGV[6]) do
-  local oldest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
-  local made = tonumber(redis.call('HGET', KEYS[1], oldest))
-  redis.call('ZREM', KEYS[2], oldest)
-  redis.call('HDEL', KEYS[1], oldest)
-  mark(string.sub(oldest, 1, 1) .. '*', made)
+local function forget(name)
+  local made = tonumber(redis.call('HGET', KEYS[1], name))
+  redis.call('ZREM', KEYS[2], name)
+  redis.call('HDEL', KEYS[1], name)
+  return made
 end
-redis.call('PUBLISH', ARGV[4], ARGV[5] .. string.format('%020.0f', number))
-return {text(place), text(now), epoch, text(number)}
+local past = text(now - horizon - 60000000)
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', past, 'LIMIT', 0, 100)) do
+  forget(name)
+end
+for i = 8, #ARGV do mark(ARGV[i], number) end
+while redis.call('ZCARD', KEYS[2]) > tonumber(ARGV[7]) do
+  local oldest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
+  mark(string.sub(oldest, 1, 1) .. '*', forget(oldest))
+end
+keep()
+redis.pcall('PUBLISH', ARGV[5], ARGV[6] .. string.format('%020.0f', number))
+return {text(last), text(now), epoch, text(number)}
 """
 )
 
 # What was purged since a place in the log, and a sign of life.
-# KEYS[3] workers; ARGV: 3 the place; 4 the worker, or '' where it has said so of late; 5 after how
-# many microseconds one counts as gone.
-# Returns the last number, now, epoch, how many workers there are, the place reached, and names with
-# their numbers in turn.
+# KEYS[3] workers; ARGV: 4 the place; 5 the worker, or '' where it has said so of late; 6 after how
+# many microseconds one counts as gone; 7 the server's run that the caller knows, or '' where
+# nothing speaks for another, of which all of the log is told; 8 how many names at a time.
+# Returns the last number, now, epoch, how many workers there are, the server's run, whether there
+# is more, the place from which this is, the place reached, and names with their numbers in turn.
 SYNC: Final = Script(
     _COUNT
+    + _HORIZON
     + """
-if ARGV[4] ~= '' then
-  redis.call('ZADD', KEYS[3], text(now), ARGV[4])
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - tonumber(ARGV[5])))
-  redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[5]) / 1000))
+if ARGV[5] ~= '' then
+  redis.call('ZADD', KEYS[3], text(now), ARGV[5])
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - tonumber(ARGV[6])))
+  redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[6]) / 1000))
+  keep()
 end
+local since, run = ARGV[4], ''
+if ARGV[7] ~= '' then
+  local info = redis.pcall('INFO', 'server')
+  if type(info) == 'string' then run = string.match(info, 'run_id:(%w+)') or '' end
+  if run == '' or run ~= ARGV[7] then since = '0' end
+end
+local found = redis.call(
+  'ZRANGEBYSCORE', KEYS[2], '(' .. since, '(+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[8])
 local workers = redis.call('ZCARD', KEYS[3])
-local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[3], '+inf', 'WITHSCORES')
-local reply, place = {text(last), text(now), epoch, text(workers), ''}, tonumber(ARGV[3])
+local more = #found == 2 * tonumber(ARGV[8])
+local reply = {text(last), text(now), epoch, text(workers), run, more and '1' or '0', since, since}
 for i = 1, #found, 2 do
-  local made = redis.call('HGET', KEYS[1], found[i])
-  if made and string.sub(found[i], 1, 1) ~= '!' then
-    place = math.max(place, tonumber(found[i + 1]))
-    table.insert(reply, found[i])
-    table.insert(reply, made)
-  end
+  reply[8] = found[i + 1]
+  table.insert(reply, found[i])
+  table.insert(reply, redis.call('HGET', KEYS[1], found[i]) or '0')
 end
-reply[5] = text(place)
 return reply
 """
 )
@@ -197,7 +228,7 @@ if there > tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 local awaited = redis.call('DEL', KEYS[3]) == 1
 if ARGV[7] == 'all' or (ARGV[7] == 'some' and (awaited or fresh > now)) then
-  redis.call('PUBLISH', ARGV[5], ARGV[6])
+  redis.pcall('PUBLISH', ARGV[5], ARGV[6])
 end
 return 1
 """
@@ -206,7 +237,7 @@ return 1
 # Give a lease back, and tell the others why. KEYS as of CLAIM; ARGV: token, channel, message.
 RELEASE: Final = Script("""
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2], KEYS[4]) end
-redis.call('PUBLISH', ARGV[2], ARGV[3])
+redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1
 """)
 
@@ -215,7 +246,7 @@ return 1
 READ: Final = Script("""
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3])
-redis.call('PUBLISH', ARGV[4], ARGV[5])
+redis.pcall('PUBLISH', ARGV[4], ARGV[5])
 return 1
 """)
 

@@ -12,7 +12,7 @@ from typing import Any
 from . import codec
 from .backplane import Backplane
 from .codec import Entry
-from .envelope import LARGEST, Envelopes, Unreadable
+from .envelope import LARGEST, Envelopes, Unreadable, number_in
 from .keys import digest
 from .link import Link, Refused
 from .packed import pack
@@ -24,7 +24,7 @@ log = logging.getLogger("aswr.fleet")
 
 LONGEST = 2**45  # milliseconds that Redis is asked to keep anything
 MOST_TOLD = 100  # workers that are told of everything; in larger fleets only what they must know
-AHEAD = 3600 * MICRO  # what was born later than that after now was born nowhere
+AHEAD = 60 * MICRO  # what was born later than that after now was born nowhere
 
 Unpacker = Callable[[bytes], object]
 
@@ -73,13 +73,18 @@ class Shelf:
         except (Unreadable, ValueError) as error:
             self.unreadable += 1
             log.debug("what lies at %r is no entry (%s)", key, error)
-            await self.drop(key, NEVER)
+            if not data or number_in(data) > self._latest():  # else the next entry takes its place
+                await self.drop(key, NEVER)
             return None
-        if entry.born > max(self._stamps.now(), self.back.told) + AHEAD:
+        if entry.born > self._latest():
+            await self.drop(key, NEVER)
             return None
         self._stamps.observe(entry.born)
         dead = epoch != self.back.epoch or self._stamps.latest(key, entry.tags) > entry.born
         return None if dead else entry
+
+    def _latest(self) -> int:
+        return max(self._stamps.now(), self.back.told) + AHEAD
 
     def _open(self, key: Hashable, data: bytes) -> tuple[Entry, int]:
         number, payload = self._envelopes.open(self.names(key)[0].encode(), data)
@@ -98,6 +103,7 @@ class Shelf:
             raise Refused("it has ended by now: nobody would find it")
         data = await self._sealed(key, entry, plain)
         back = self.back
+        back.horizon = max(back.horizon, 1000 * milliseconds)
         who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"
         message = back.message("stored", pack(key), number=entry.born)
         words = (token, entry.born, data, milliseconds, back.channel, message, who)

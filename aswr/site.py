@@ -227,8 +227,14 @@ class Site:
             self.engine.runtime.submit(clean, "aswr purge")
 
     def knows(self, path: str) -> bool:
-        """Is anything stored or loading under a path?"""
-        if self.engine.shares or self.store.variants(path):
+        """Is anything stored or loading under a path, or may it be in another process?"""
+        if self.store.variants(path):
+            return True
+        if self.engine.shares:
+            try:
+                self._route(path)
+            except ValueError:  # no cached view answers there
+                return False
             return True
         bases = [flight.load.base for flight in list(self.engine.flights.values())]
         return any(isinstance(base, ViewKey) and base.path == path for base in bases)

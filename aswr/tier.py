@@ -86,6 +86,7 @@ class Tier(ABC):
     """The shared store behind one app's memory."""
 
     fleet = False  # has it leases and a backplane?
+    timeout = 0.25  # seconds that the store may take to answer what a caller waits for
     poll = 1.0  # seconds after which who follows another process's load asks again
     lease = 0.0  # seconds after which the load of a process that died is another's
 
@@ -95,7 +96,7 @@ class Tier(ABC):
         self.stamps = stamps
         self.clock = clock
         self.carriers = carriers  # of memoized functions, by name
-        self.uncarried: set[str] = set()  # those whose last result no bytes could carry
+        self._uncarried: set[str] = set()  # those of which the log was told
 
     def attach(self, runtime: Callable[[], Runtime], listener: Listener) -> None:
         """Whose loop it lives on, and who is told; before anything else."""
@@ -122,11 +123,10 @@ class Tier(ABC):
             pack = partial(carrier.pack, entry.value)
             plain = pack() if entry.size <= SMALL else await self.runtime().work(pack)
         except Uncarriable as error:
-            if function not in self.uncarried and len(self.uncarried) < MOST_UNCARRIED:
-                self.uncarried.add(function)
+            if function not in self._uncarried and len(self._uncarried) < MOST_UNCARRIED:
+                self._uncarried.add(function)
                 log.warning("a result stays in this process's memory: %s", error)
             raise
-        self.uncarried.discard(function)
         return plain
 
     @property
@@ -149,8 +149,8 @@ class Tier(ABC):
         """
 
     @abstractmethod
-    async def number(self) -> int:
-        """The number of a load that begins now."""
+    async def number(self, until: float) -> int:
+        """The number of a load that begins now, or at that time of the loop's at the latest."""
 
     @abstractmethod
     async def read(self, key: Hashable) -> Entry | None:

@@ -20,6 +20,8 @@ from .values import Carrier
 
 log = logging.getLogger("aswr.store")
 
+COMMON_NAMES = {"__main__", "app", "application", "main", "server", "wsgi"}
+
 # Of forked children: to collect what the parent is connected by would touch its loop.
 _forgotten: list[Tier] = []
 
@@ -42,6 +44,11 @@ class Shared:
     ) -> None:
         if source is not None:
             _check(config)
+            if config["ASWR_NAMESPACE"] is None and name in COMMON_NAMES:
+                log.warning(
+                    "the entries of this app lie in the shared store under its name, %r, as those "
+                    "of many apps would: set ASWR_NAMESPACE, unless nobody else uses it", name,
+                )  # fmt: skip
             _say_what_is_not_shared(name, source)
         self._source = source
         self._name = name
@@ -113,8 +120,8 @@ class Shared:
                 source = backend.check(source())
                 if source is None or callable(source):
                     raise TypeError(f"cache: the factory made {source!r}, and no cache or address")
-            except Exception as error:
-                self._breaker.trip(error)
+            except Exception as error:  # its text may tell a password
+                self._breaker.trip(type(error).__name__)
                 self._retry_at = now + self._breaker.pause()
                 return None
             _say_what_is_not_shared(self._name, source)

@@ -99,6 +99,12 @@ class Process:
     ) -> Claim:
         return await self.tier.claim(key, base or key, seen, floor, "token")
 
+    async def tried(self) -> None:
+        """Wait for the question that finds out whether the cache answers again."""
+        assert self.tier._trying is not None
+        await asyncio.wait({self.tier._trying})
+        assert self.tier._trying is None
+
 
 @pytest.fixture
 def time() -> Clock:
@@ -148,6 +154,13 @@ def there(processes: Processes, cache: BaseCache) -> Process:
 
 def name_of(key: Hashable) -> str:
     return f"aswr:shop:1:{digest(key)}"
+
+
+def at_once(asking: Coroutine[Any, Any, Any]) -> Any:
+    """The answer, which it must have without waiting for anything."""
+    with pytest.raises(StopIteration) as answer:
+        asking.send(None)
+    return answer.value.value
 
 
 # There and back
@@ -271,8 +284,11 @@ def test_the_user_s_cache_is_his(run: Run, processes: Processes) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"namespace": "blog"}, {"version": "2"}, {"namespace": "shop:1", "version": ""}]
-)
+    "other",
+    [{"namespace": "blog"}, {"version": "2"}, {"namespace": "shop:1", "version": ""},
+     {"namespace": "shop" * 100}],
+    ids=["app", "version", "colon", "long"],
+)  # fmt: skip
 def test_two_apps_share_a_cache(
     run: Run, processes: Processes, cache: BaseCache, other: dict[str, str]
 ) -> None:
@@ -282,6 +298,17 @@ def test_two_apps_share_a_cache(
     assert run(two.tier.read(KEY)) is None
     assert run(one.tier.read(KEY)) is not None
     assert not any(name.startswith(two.tier._prefix) for name in cache._cache)
+
+
+def test_long_names_fit(run: Run, processes: Processes, cache: BaseCache) -> None:
+    """However long an app's name is, keys are what Memcached takes, and are the app's own."""
+    long = [{"namespace": "ü" * 99 + end, "version": version} for end in "ab" for version in "12"]
+    for names in long:
+        process = processes(cache, **names)
+        assert run(process.tier.read(KEY)) is None
+        assert run(process.sent(KEY, process.entry())) is not None
+    assert len(cache._cache) == len(long)
+    assert all(len(name) <= 250 for name in cache._cache)
 
 
 def test_it_is_closed_once(run: Run, processes: Processes) -> None:
@@ -428,13 +455,35 @@ def test_a_restarted_process_adopts_its_own(run: Run, here: Process, there: Proc
 
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
 def test_a_purge_takes_what_is_known_here(run: Run, here: Process, cache: Any, soft: bool) -> None:
-    """The keys that are known leave the cache, for the others' sake; not where it is soft."""
+    """The keys that are known leave the cache, for the others' sake; a soft one tells nobody."""
     run(here.save(url("/a"), here.entry(PAGE)))
     run(here.save(KEY, here.entry()))
     purge = Purge(keys=("/a",), soft=soft)
-    assert run(here.tier.purge(purge, here.stamps.purge(purge), [url("/a")]))
+    told = run(here.tier.purge(purge, here.stamps.purge(purge), [url("/a")]))
+    assert told is not soft
     left = {name_of(KEY), name_of(url("/a"))} if soft else {name_of(KEY)}
     assert set(cache._cache) == left
+
+
+@pytest.mark.parametrize(
+    ("purge", "known"),
+    [
+        (Purge(keys=("/a",)), False),
+        (Purge(tags=("news",)), True),
+        (Purge(keys=("/a",), tags=("news",)), True),
+        (ALL, True),
+    ],
+    ids=["unknown", "tag", "key and tag", "all"],
+)
+def test_a_purge_of_what_others_may_have(
+    run: Run, here: Process, cache: Any, purge: Purge, known: bool
+) -> None:
+    """It is not said to have reached the cache, which may have more; what is known leaves it."""
+    run(here.save(url("/a"), here.entry(PAGE)))
+    keys: list[Hashable] = [url("/a")] if known else []
+    assert run(here.tier.purge(purge, here.stamps.purge(purge), keys)) is False
+    assert (name_of(url("/a")) in cache._cache) is not known
+    assert here.tier.reachable
 
 
 # Notes of what URLs read
@@ -629,13 +678,13 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is asked again with the next question."""
+    """The next question after a failure begins a try."""
     monkeypatch.setattr(breaker_module, "TRY_FIRST", 0.0)
 
 
 @pytest.fixture
 def never_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is not asked again as long as a test lasts."""
+    """No try is due as long as a test lasts."""
     monkeypatch.setattr(breaker_module, "TRY_FIRST", 3600.0)
     monkeypatch.setattr(breaker_module, "TRY_MOST", 3600.0)
 
@@ -663,25 +712,33 @@ def test_a_failing_cache_is_a_miss(
     async def main() -> None:
         assert await process.sent(KEY, process.entry()) is None
         await process.tier.remove(KEY, 0)
-        assert (process.errors, len(broken.asked)) == (3, 3)
+        await process.tried()
+        assert (process.errors, len(broken.asked)) == (2, 2)
         assert not process.tier.reachable
         assert process.tier.stats()["store_reachable"] == 0
         assert len(log()) == 1
         assert log()[0].startswith("the cache backend (Broken) fails (")
         assert not await process.tier.purge(purge, process.stamps.tick(), [KEY])
+        await process.tried()
         assert await process.claim(KEY) == Claim(Say.ALONE)
+        await process.tried()
+        assert (process.errors, len(broken.asked)) == (4, 4)
         broken.acts.clear()
-        for _ in range(2):
-            assert await process.sent(KEY, process.entry()) is not None
+        assert await process.tier.read(KEY) is None
+        await process.tried()
         assert log()[1:] == ["the cache backend (Broken) answers again"]
         assert process.tier.reachable
+        for _ in range(2):
+            assert await process.sent(KEY, process.entry()) is not None
         assert await process.tier.purge(purge, process.stamps.tick(), [KEY])
-        errors = process.errors
+        assert await process.tier.read(KEY) is None
+        assert process.errors == 4
         broken.acts.append(act)
         await process.tier.remove(KEY, 0)
         await process.tier.remove(KEY, 0)
+        await process.tried()
         assert len(log()) == 3
-        assert process.errors == errors + 2
+        assert process.errors == 6
 
     run(main())
 
@@ -698,9 +755,80 @@ def test_an_outage_is_paid_for_once(run: Run, processes: Processes, act: Act) ->
         broken.acts.clear()
         assert await process.sent(KEY, process.entry()) is None
         assert await process.claim(variant("a"), url()) == Claim(Say.ALONE)
+        assert process.tier._trying is None
 
     run(main())
     assert (len(broken.asked), process.errors) == (1, 1)
+
+
+@pytest.mark.usefixtures("tried_at_once")
+def test_nobody_waits_for_a_try(run: Run, processes: Processes) -> None:
+    """While the cache is silent one question at a time finds out when it is over, and all
+    others are answered at once; then it is used again.
+    """
+    broken = Broken(raising(ConnectionRefusedError("no server")))
+    process = processes(broken, timeout=LIMIT)
+
+    def all_ask() -> None:
+        assert at_once(process.tier.read(KEY)) is None
+        assert at_once(process.claim(variant("a"), url())) == Claim(Say.ALONE)
+        assert at_once(process.save(KEY, process.entry())) is None
+        assert at_once(process.tier.remove(KEY, 0)) is None
+        assert at_once(process.tier.purge(Purge(keys=(KEY,)), 1, [KEY])) is False
+
+    async def main() -> None:
+        assert await process.tier.read(KEY) is None
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        async def silent() -> None:
+            asked.set()
+            await go.wait()
+
+        broken.acts[:] = [silent]
+        all_ask()
+        await asked.wait()
+        all_ask()
+        assert len(broken.asked) == 2
+        broken.acts.clear()
+        go.set()
+        await process.tried()
+        assert process.tier.reachable
+        assert await process.sent(KEY, process.entry()) is not None
+        assert len(broken.asked) == 4
+        assert process.tier._trying is None
+
+    run(main())
+    assert process.errors == 1
+
+
+@pytest.mark.usefixtures("tried_at_once")
+def test_a_try_that_is_cut_short(run: Run, processes: Processes) -> None:
+    """It says nothing of the cache, and the next question begins another."""
+    broken = Broken(raising(ConnectionRefusedError("no server")))
+    process = processes(broken, timeout=LIMIT)
+
+    async def main() -> None:
+        assert await process.tier.read(KEY) is None
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        async def silent() -> None:
+            asked.set()
+            await go.wait()
+
+        broken.acts[:] = [silent]
+        assert await process.tier.read(KEY) is None
+        await asked.wait()
+        assert process.tier._trying is not None
+        process.tier._trying.cancel()
+        await process.tried()
+        assert (process.errors, process.tier.reachable) == (1, False)
+        broken.acts.clear()
+        go.set()
+        assert await process.tier.read(KEY) is None
+        await process.tried()
+        assert process.tier.reachable
+
+    run(main())
 
 
 @pytest.mark.usefixtures("tried_at_once")
@@ -718,9 +846,18 @@ def test_a_cache_that_cannot_be_opened(
             super().__init__()
 
     process = processes(Late)
-    assert run(process.sent(KEY, process.entry())) is None
-    assert process.errors == 2
-    assert run(process.sent(KEY, process.entry())) is not None
+
+    async def main() -> None:
+        assert await process.sent(KEY, process.entry()) is None
+        await process.tried()
+        assert process.errors == len(tries) == 2
+        assert await process.tier.read(KEY) is None
+        await process.tried()
+        assert process.tier.reachable
+        assert await process.sent(KEY, process.entry()) is not None
+
+    run(main())
+    assert len(tries) == 3
     assert len(log()) == 2
     assert "no route" in log()[0]
 
@@ -761,18 +898,101 @@ def test_unanswered_questions_are_bounded(run: Run, processes: Processes) -> Non
     process = processes(broken, timeout=0.01)
 
     async def main() -> None:
-        for _ in range(MOST_HANGING + 3):
+        assert await process.tier.read(KEY) is None
+        for _ in range(MOST_HANGING + 2):
             assert await process.tier.read(KEY) is None
+            await process.tried()
         assert len(broken.asked) == MOST_HANGING
         assert process.errors == MOST_HANGING + 3
         hanging = set(process.tier._hanging)
         go.set()
         await asyncio.wait(hanging)
         broken.acts.clear()
+        assert await process.tier.read(KEY) is None
+        await process.tried()
         assert await process.sent(KEY, process.entry()) is not None
 
     run(main())
     assert not process.tier._hanging
+
+
+def test_what_memcached_does_not_answer_is_cut_off(run: Run, processes: Processes) -> None:
+    """Its question ends with the limit, and with it its connection; nothing is left hanging."""
+    ended = asyncio.Event()
+
+    async def silent() -> None:
+        try:
+            await hanging()
+        finally:
+            ended.set()
+
+    class MemcachedBackend(Broken):
+        pass
+
+    process = processes(MemcachedBackend(silent), timeout=0.01)
+
+    async def main() -> None:
+        assert await process.tier.read(KEY) is None
+        assert ended.is_set()
+
+    run(main())
+    assert process.errors == 1
+    assert not process.tier._hanging
+
+
+# What is too large for Memcached
+
+
+class Small(MemcachedBackend):
+    """Takes no more than ``most`` bytes, and says so as Memcached does."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = [most]  # shared with the copy that is asked, like the next
+        self.refused: list[int] = []
+
+    async def _set(self, key: str, value: bytes, ttl: float = 0, **rest: Any) -> bool:
+        if len(value) > self.most[0]:
+            self.refused.append(len(value))
+            raise RuntimeError("set failed", b"SERVER_ERROR object too large for cache")
+        await super(Noting, self)._set(key, value, ttl=ttl, **rest)
+        return True
+
+
+def large_page(size: int) -> Answer:
+    return replace(PAGE, body=b"x" * size)
+
+
+def test_what_is_too_large_is_known(
+    run: Run, processes: Processes, log: Callable[[], list[str]]
+) -> None:
+    """It is no failure, one line says it, and what is as large is not sent again."""
+    small = Small(3000)
+    process = processes(small)
+    for key in ("/a", "/b", "/c"):
+        assert run(process.sent(url(key), process.entry(large_page(4000)))) is None
+    assert len(small.refused) == 1
+    assert run(process.sent(url(), process.entry(large_page(2000)))) is not None
+    small.most[0] = 1000
+    for _ in range(2):
+        assert run(process.sent(url("/d"), process.entry(large_page(1500)))) is None
+    assert len(small.refused) == 2
+    assert run(process.sent(url(), process.entry(large_page(500)))) is not None
+    assert (process.errors, process.tier.reachable) == (0, True)
+    assert len(log()) == 1
+    assert "(Small) does not take" in log()[0]
+
+
+def test_what_is_too_large_leaves_no_older_one(run: Run, processes: Processes) -> None:
+    """The entry that it comes after leaves the cache: nobody must take that for it."""
+    small = Small(3000)
+    process = processes(small)
+    large = large_page(4000)
+    run(process.save(url("/b"), process.entry(large)))
+    assert run(process.sent(url("/a"), process.entry(PAGE))) is not None
+    assert run(process.sent(url("/a"), process.entry(large))) is None
+    assert not small._cache
+    assert len(small.refused) == 1
 
 
 class Mine:

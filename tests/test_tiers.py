@@ -251,14 +251,26 @@ def test_secret_keys_rotate(runtime: Runtime) -> None:
     assert old.read() is None
 
 
-@pytest.mark.parametrize(("source", "lines"), [(MemcachedBackend, 1), (SimpleMemoryCache, 0)])
+@pytest.mark.parametrize(
+    ("source", "before", "after"),
+    [
+        (MemcachedBackend(), 1, 1),
+        (MemcachedBackend, 0, 1),
+        (lambda: MemcachedBackend(), 0, 1),
+        (SimpleMemoryCache(), 0, 0),
+        (SimpleMemoryCache, 0, 0),
+    ],
+    ids=["object", "class", "factory", "another", "another class"],
+)
 def test_memcached_is_warned_of(
-    runtime: Runtime, caplog: pytest.LogCaptureFixture, source: Any, lines: int
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, source: Any, before: int, after: int
 ) -> None:
-    """That it shares entries and nothing else is said once, by the time that it is used."""
-    process = Process(runtime, source())
+    """That it shares entries and nothing else is said once, as soon as it is known."""
     with caplog.at_level(logging.WARNING, "aswr.store"):
+        process = Process(runtime, source)
+        assert len(caplog.records) == before
         process.tier()
         process.tier()
-    assert len(caplog.records) == lines
+        process.save()
+    assert len(caplog.records) == after
     assert all("every process loads for itself" in line.getMessage() for line in caplog.records)
