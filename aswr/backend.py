@@ -32,8 +32,8 @@ _INSTALL = "install its client: pip install 'aswr[redis]'"
 def check(source: Any) -> Any:
     """What a user gives as ``cache``; raises `TypeError`, `ValueError` or `ImportError`.
 
-    None, an address (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), an aiocache cache object, or a
-    factory of one. An address may hold a password and is never shown.
+    None, an address (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), an aiocache cache
+    object, or a factory of one. An address may hold a password and is never shown.
     """
     if source is None:
         return None
