@@ -113,7 +113,7 @@ class Member(Tier):
         read = self._common.read.get(key, ((), "")) if say is Say.BUSY else ((), "")
         return Claim(say, there, newer, names, lease, *read)
 
-    async def number(self) -> int:
+    async def number(self, until: float) -> int:
         await asyncio.sleep(0)
         number = self._common.count() if self.up else self.stamps.tick()
         self.stamps.observe(number)
@@ -438,21 +438,6 @@ def test_what_is_not_shared_asks_nobody(bench: Bench, one: Process, two: Process
     one.store_now(source, "page")
     assert one.tier.claims == 0
     assert bench.common.entries == {}
-
-
-def test_what_no_bytes_can_carry_is_loaded_by_each(
-    bench: Bench, one: Process, two: Process
-) -> None:
-    """Nobody follows a load whose results stay in the process that made them."""
-    led, own = Source(), Source()
-    for process, source in ((one, led), (two, own)):
-        process.tier.uncarried.add(source.load.name)
-    waiters = one.ask(led), two.ask(own)
-    led.next().give("his")
-    own.next().give("mine")
-    assert one.result(waiters[0]).value == "his"
-    assert two.result(waiters[1]).value == "mine"
-    assert one.tier.claims == two.tier.claims == 0
 
 
 # How the other's load ends.

@@ -124,7 +124,7 @@ class TestBatches:
                 assert replies == [b"value"] * count
                 assert made.batches == 20
                 assert made.link.commands == count
-                assert len(client.client_list()) <= 1 + 4
+                assert len(client.client_list()) <= 1 + 8
 
         client.set("key", "value")
         asyncio.run(run())
@@ -208,8 +208,8 @@ class TestOutages:
                 outcomes = await asyncio.gather(*map(made.outcome, asked))
                 assert 2 * TIMEOUT * 0.9 <= time.monotonic() - began < SOON, "uploads take longer"
                 assert set(outcomes) == {Unreachable}
-                assert made.batches <= 1 + 4 + 2, "some were sent after the time was up"
-                assert (made.breaker.closed, made.breaker.opened) == (False, 1)
+                assert made.batches <= 1 + 8 + 2, "some were sent after the time was up"
+                assert not made.breaker.closed
                 made.batches = 0
                 assert await made.outcome(made.get("key")) is Unreachable
                 assert made.batches == 0

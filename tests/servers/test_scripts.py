@@ -3,7 +3,7 @@
 import struct
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -385,16 +385,27 @@ def test_never_drops_whatever_lies_there(client: redis.Redis, number: int) -> No
     assert not client.exists(ENTRY)
 
 
+class Page(NamedTuple):
+    """A part of the log, as a reply tells it."""
+
+    run: str  # of the server, if it was asked for
+    more: bool
+    since: int
+    reached: int
+    names: dict[bytes, int]
+
+
 class Counter:
     """What counts, with what its caller knows of numbers and was told."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self.known = self.told = 0
+        self.known = self.told = self.horizon = 0
 
     def run(self, script: Script, *args: Any) -> list[Any]:
         keys = [NUMBERS, LOG, *([WORKERS] if script is SYNC else [])]
-        reply: list[Any] = run(self.client, script, keys, self.known, self.told, *args)
+        knows = [self.known, self.told, *([] if script is NUMBER else [self.horizon])]
+        reply: list[Any] = run(self.client, script, keys, *knows, *args)
         self.told = max(self.told, int(reply[0]))
         return reply
 
@@ -408,8 +419,15 @@ class Counter:
         return int(self.run(PURGE, number, "channel", b"purged", most, *names)[3])
 
     def sync(self, place: int = 0, worker: str = "me") -> tuple[int, dict[bytes, int]]:
-        _, _, _, _, reached, *names = self.run(SYNC, place, worker, 10 * MICRO)
-        return int(reached), dict(zip(names[::2], map(int, names[1::2]), strict=True))
+        page = self.page(place, worker=worker)
+        assert not page.more
+        return page.reached, page.names
+
+    def page(self, place: int = 0, size: int = MOST, run: str = "", worker: str = "me") -> Page:
+        args = (place, worker, 10 * MICRO, run, size)
+        _, _, _, _, at, more, since, reached, *names = self.run(SYNC, *args)
+        found = dict(zip(names[::2], map(int, names[1::2]), strict=True))
+        return Page(at.decode(), bool(int(more)), int(since), int(float(reached)), found)
 
 
 @pytest.fixture
@@ -603,6 +621,132 @@ class TestPurges:
         assert b"h*" not in found or found[b"h*"] >= hard[0]
 
 
+class TestPages:
+    def test_it_is_told_in_pages(self, counter: Counter) -> None:
+        """Page after page tells each name once, says whether there is more, and comes to an end."""
+        names = {b"ht%d" % index: counter.purge(b"ht%d" % index) for index in range(10)}
+        names |= dict.fromkeys([b"hta", b"htb"], counter.purge(b"hta", b"htb"))
+        for size, count in (1, 13), (5, 3), (6, 3), (11, 2), (12, 2), (13, 1):
+            place, pages, found = 0, 0, {}
+            more = True
+            while more:
+                page = counter.page(place, size)
+                assert page.since == place
+                assert len(page.names) <= size
+                assert not found.keys() & page.names.keys()
+                found |= page.names
+                place, more, pages = page.reached, page.more, pages + 1
+            assert (found, pages) == (names, count)
+
+    def test_a_name_that_is_purged_between_pages(self, counter: Counter) -> None:
+        """What is purged again before its page came is told once, and what was told, once more."""
+        for name in (b"hta", b"htb", b"htc", b"htd"):
+            counter.purge(name)
+        first = counter.page(0, 2)
+        assert set(first.names) == {b"hta", b"htb"}
+        again = {name: counter.purge(name) for name in (b"hta", b"htc")}
+        second = counter.page(first.reached, 2)
+        assert set(second.names) == {b"htd", b"hta"}
+        third = counter.page(second.reached, 2)
+        assert (third.names, third.more) == ({b"htc": again[b"htc"]}, False)
+        assert second.names[b"hta"] == again[b"hta"]
+
+    def test_another_server_tells_all(self, counter: Counter) -> None:
+        """Who names the run of this server goes on from his place, who names another's begins."""
+        number = counter.purge(b"hta")
+        place, _ = counter.sync()
+        run = counter.client.info("server")["run_id"]
+        assert counter.page(place, run="?") == (run, False, 0, place, {b"hta": number})
+        assert counter.page(place, run=run) == (run, False, place, place, {})
+        assert counter.page(place) == ("", False, place, place, {})
+
+
+class TestHorizon:
+    """Purges are known for as long as anything lives that they may concern."""
+
+    MINUTE = 60 * MICRO
+
+    def aged(self, counter: Counter, name: bytes, age: int) -> None:
+        """Have a purge be of so many microseconds ago."""
+        counter.purge(name)
+        when = micros() - age
+        counter.client.hset(NUMBERS, name, when)
+        counter.client.zadd(LOG, {name: when})
+
+    @pytest.mark.parametrize("life", [0, 10 * MINUTE])
+    def test_what_concerns_nothing_is_forgotten(self, counter: Counter, life: int) -> None:
+        """A purge that is older than all entries by a minute goes, any other stays."""
+        counter.horizon = life
+        self.aged(counter, b"htold", life + self.MINUTE + 10 * MICRO)
+        self.aged(counter, b"htyoung", life + self.MINUTE - 10 * MICRO)
+        counter.purge(b"hta")
+        assert set(counter.sync()[1]) == {b"htyoung", b"hta"}
+        assert set(counter.client.hkeys(NUMBERS)) - {b"~"} == {b"!", b"#", b"htyoung", b"hta"}
+
+    def test_no_purge_forgets_many(self, counter: Counter) -> None:
+        """A purge forgets a hundred others at the most, and the next ones go on."""
+        ages = {b"ht%d" % index: micros() - 3600 * MICRO + index for index in range(250)}
+        counter.number()
+        counter.client.hset(NUMBERS, mapping=ages)
+        counter.client.zadd(LOG, ages)
+        left = []
+        for _ in range(3):
+            counter.purge(b"hta", most=1000)
+            left.append(counter.client.zcard(LOG) - 2)  # less the epoch and the purge
+        assert left == [150, 50, 0]
+
+    def test_the_longest_life_counts(self, client: redis.Redis) -> None:
+        """How long entries live is what any process has told, and never less again."""
+        long, short = Counter(client), Counter(client)
+        long.horizon = 3600 * MICRO
+        long.sync()
+        short.horizon = MICRO
+        self.aged(short, b"htold", 1800 * MICRO)
+        short.purge(b"hta")
+        assert set(short.sync()[1]) == {b"htold", b"hta"}
+        assert client.hget(NUMBERS, "~") == b"%d" % (3600 * MICRO)
+
+    @pytest.mark.parametrize("said", ["sync", "purge"])
+    def test_numbers_and_log_end(self, counter: Counter, said: str) -> None:
+        """What counts lives for a day longer than entries do, from the last sign of life on."""
+        day, life = 86_400_000, 7_200_000
+        counter.horizon = 1000 * life
+        counter.number()
+        if said == "sync":
+            counter.sync()
+        else:
+            counter.purge(b"hta")
+        for key in (NUMBERS, LOG):
+            assert day + life - 10_000 < counter.client.pttl(key) <= day + life
+            counter.client.pexpire(key, 5)
+        counter.run(SYNC, 0, "", 10 * MICRO, "", MOST)
+        assert counter.client.pttl(LOG) <= 5, "who says nothing of himself keeps nothing"
+
+
+def test_who_may_not_publish(client: redis.Redis, counter: Counter) -> None:
+    """Where no channel is allowed every step is done all the same, and nobody is told."""
+    client.execute_command("ACL", "SETUSER", "mute", "on", ">mute", "~*", "+@all", "resetchannels")
+    options = client.connection_pool.connection_kwargs
+    mute = redis.Redis(
+        host=options["host"], port=options["port"], username="mute", password="mute"
+    )
+    try:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            mute.publish("channel", "x")
+        assert run(mute, STORE, KEYS, "me", 7, sealed(7), 4000, "channel", b"news", "all") == 1
+        assert client.exists(ENTRY)
+        client.set(LEASE, "me", px=4000)
+        assert run(mute, READ, KEYS, "me", "reads", 4000, "channel", b"news") == 1
+        assert client.get(READS) == b"reads"
+        run(mute, RELEASE, KEYS, "me", "channel", b"news")
+        assert not client.exists(LEASE)
+        number = Counter(mute).purge(b"hta")
+        assert counter.sync()[1] == {b"hta": number}
+    finally:
+        mute.close()
+        client.execute_command("ACL", "DELUSER", "mute")
+
+
 class TestWorkers:
     def test_who_syncs_is_listed(self, counter: Counter) -> None:
         """Who gave a sign of life is listed, with when that was."""
@@ -617,12 +761,12 @@ class TestWorkers:
         """Every reply says how many are listed, also to who says nothing of himself."""
         counter.sync(worker="one")
         counter.sync(worker="two")
-        assert counter.run(SYNC, 0, "", 10 * MICRO)[3] == b"2"
+        assert counter.run(SYNC, 0, "", 10 * MICRO, "", MOST)[3] == b"2"
         assert counter.client.zcard(WORKERS) == 2
 
     def test_who_is_gone_is_not(self, counter: Counter) -> None:
         """Who gave none for as long as is told is listed no more."""
         counter.sync(worker="one")
         time.sleep(0.02)
-        counter.run(SYNC, 0, "two", 10_000)
+        counter.run(SYNC, 0, "two", 10_000, "", MOST)
         assert counter.client.zrange(WORKERS, 0, -1) == [b"two"]
