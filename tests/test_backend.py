@@ -147,7 +147,8 @@ def test_other_addresses(address: str, scheme: str) -> None:
     with pytest.raises(ValueError) as caught:
         check(address)
     assert str(caught.value) == (
-        "cache: an address begins with one of redis://, rediss://, unix://, this one with "
+        "cache: an address begins with one of redis://, rediss://, unix://, "
+        "valkey://, valkeys://, this one with "
         f"{scheme!r}; for another store give an aiocache cache object"
     )
 
