@@ -44,6 +44,7 @@ DEAF_AFTER = 3  # failures in a row
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
 MOST_UNTOLD = 3 * MOST
+MOST_AT_ONCE = 500  # names of one purge that Redis marks without a break: five milliseconds
 PAGE = 1000  # names of purges that are read at a time
 _DIGITS = 20  # of the number that ends every message
 
@@ -98,8 +99,9 @@ class Backplane:
     async def ready(self, limit: float) -> None:
         """Wait until this process is up to date and hears what is told, if that is soon."""
         with contextlib.suppress(Unreachable, Refused, TimeoutError):
-            async with asyncio.timeout(limit):
-                await self.sync()
+            until = asyncio.get_running_loop().time() + limit
+            await self.sync()
+            async with asyncio.timeout_at(until):
                 await self._hearing.wait()
 
     async def close(self) -> None:
@@ -216,8 +218,12 @@ class Backplane:
 
     async def purge(self, purge: Purge, number: int) -> bool:
         """Tell the fleet; where that fails, later. Whether the store has it."""
+        names = names_in(purge)
+        if len(names) > MOST:  # more than are remembered one by one
+            names = names_in(Purge(everything=True, soft=purge.soft))
         try:
-            await self._tell(names_in(purge), 0)
+            for first in range(0, len(names), MOST_AT_ONCE):
+                await self._tell(names[first : first + MOST_AT_ONCE], 0)
         except (Unreachable, Refused):
             owe(self._untold, purge, number)
             return False
@@ -303,8 +309,9 @@ class Backplane:
 
     def _begun(self) -> None:
         self._deaf = 0
-        self._stamps.distrust()  # of what was stored before, nobody may have told us
-        self._doubted = True
+        if self._breaker.closed:  # else there is nothing to compare with, and `_beat` sees to it
+            self._stamps.distrust()  # of what was stored before, nobody may have told us
+            self._doubted = True
         self._hearing.set()
 
 

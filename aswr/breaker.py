@@ -5,30 +5,37 @@ open, asking costs nothing: who asks is told at once that nobody answers.
 """
 
 import logging
+import time
 from collections.abc import Callable
 
 log = logging.getLogger("aswr.store")
 
 TRY_FIRST = 0.25  # seconds after which an open breaker is tried again
 TRY_MOST = 2.0
+CALM = 10.0  # seconds that it must stay closed for the next pauses to be short again
 
 
 class Breaker:
     """Is the store to be asked? ``on_open`` is called, once a time, when it no longer is."""
 
-    def __init__(self, name: str, on_open: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, on_open: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name = name
+        self._clock = clock
         self._on_open = on_open
         self.closed = True
         self.errors = 0
         self._tries = 0
+        self._mended_at = -CALM
 
     def trip(self, error: object) -> None:
         """The store does not answer, or not as it should: ask it no more for now."""
         self.errors += 1
         if self.closed:
             self.closed = False
-            self._tries = 0
+            if self._clock() - self._mended_at > CALM:
+                self._tries = 0
             log.warning("%s fails (%s); memory and loads carry on", self._name, error)
             self._on_open()
 
@@ -41,4 +48,5 @@ class Breaker:
         """The store answers, and what was missed is known."""
         if not self.closed:
             self.closed = True
+            self._mended_at = self._clock()
             log.warning("%s answers again", self._name)

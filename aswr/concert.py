@@ -97,6 +97,8 @@ class Concert(Board):
                 return True
             if claim.say is Say.LEAD and held and self._outlasts(flight, held, claim.number):
                 return await self._restore(flight, tier, held)
+            if claim.say is Say.ALONE and held and self._outlasts(flight, held, 0):
+                return self._keeps(flight, held)  # there is nothing to compare it with
             if claim.say is Say.FRESH:  # purged meanwhile, or not new enough for who came meanwhile
                 joined = claim.number
                 continue
@@ -204,12 +206,17 @@ class Concert(Board):
         wanted = self._is_forced(flight) or flight.load.newer_than
         return not wanted and number <= held.born and self._stands(flight.key, held)
 
-    async def _restore(self, flight: Flight, tier: Tier, held: Entry) -> bool:
-        """What is in memory stands: the store gets it once more."""
-        self.store.confirm(flight.key)
+    def _keeps(self, flight: Flight, held: Entry) -> bool:
+        """What is in memory is all there is: who waits gets it."""
         self._end(flight)
         current = self.store.peek(flight.key) or held
         self._hand_out(flight, lambda first: Result(How.HIT, current))
+        return True
+
+    async def _restore(self, flight: Flight, tier: Tier, held: Entry) -> bool:
+        """What is in memory stands: the store gets it once more."""
+        self.store.confirm(flight.key)
+        self._keeps(flight, held)
         lease, flight.lease = flight.lease, None
         await tier.save(flight.key, flight.load.base, held, lease)
         return True

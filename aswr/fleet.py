@@ -92,6 +92,7 @@ class Fleet(Tier):
         self._unsaved: dict[Hashable, None] = {}
         self._doubtful: dict[str, Lease] = {}  # that Redis may hold for us, unasked or unheard
         self._untold: dict[bytes, int] = {}  # purges that were made before there was a link
+        self._too_large: set[str] = set()  # views and functions of which the log was told
         self._keeping: asyncio.Task[None] | None = None
 
     @property
@@ -236,14 +237,25 @@ class Fleet(Tier):
             if key != base:
                 await self._save_note(base, entry)
             stored = await self._store(key, entry, own.token if own else "", told=True)
-        except (codec.Uncarriable, TooLarge) as error:
-            log.debug("%r stays in memory (%s)", key, error)
+        except codec.Uncarriable:
+            log.debug("%r stays in memory", key)  # `packed` has said why
+        except TooLarge as error:
+            self._say_too_large(key, error)
         finally:
             if own is not None and stored:
                 self._held.pop(own.token, None)
                 self.listener.ended_elsewhere(own.key, Ending.GONE, 0.0)
             elif lease is not None:
                 await self.release(lease, Ending.GONE if own is None else Ending.UNSTORED)
+
+    def _say_too_large(self, key: Hashable, error: Exception) -> None:
+        name: str = getattr(base_of(key), "view", "") or getattr(key, "function", "?")
+        if name not in self._too_large and len(self._too_large) < MOST_UNSAVED:
+            self._too_large.add(name)
+            log.warning(
+                "%s: what is larger than %d MiB stays in each process's memory, and each loads it "
+                "(%s)", name, LARGEST >> 20, error,
+            )  # fmt: skip
 
     async def _store(self, key: Hashable, entry: Entry, token: str, told: bool) -> bool:
         """Was it given to Redis, or will be once that answers? Raises as `Shelf.store`."""
@@ -338,9 +350,9 @@ class Fleet(Tier):
     async def _keep(self, shelf: Shelf, lease: Lease) -> None:
         words = (lease.token, self._lease_ms)
         with contextlib.suppress(Unreachable, Refused):
-            if not await shelf.link.run(RENEW, shelf.names(lease.key), *words, parse=int):
-                log.info("the lease of %r was lost; what it loads counts by its number", lease.key)
-                self._held.pop(lease.token, None)
+            kept = await shelf.link.run(RENEW, shelf.names(lease.key), *words, parse=int)
+            if not kept and self._held.pop(lease.token, None) is not None:
+                log.debug("the lease of %r was lost; what it loads counts by its number", lease.key)
 
     def _recovered(self) -> None:
         self.runtime().task(self._catch_up(), "aswr catch up", contextvars.Context())

@@ -4,6 +4,7 @@ Owns the scheduler; runs on the loop only. Must not know what a tick does. Every
 empty context: a job added in somebody's request would otherwise run as that person ever after.
 """
 
+import asyncio
 import contextvars
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,10 +36,13 @@ class Ticker:
             tick()
 
         def add() -> None:
+            # APScheduler goes on from the first time, whatever `start_date` says.
+            first = {} if aligned else {"next_run_time": datetime.now(UTC)}
+            if aligned:
+                asyncio.get_running_loop().call_soon(tick, context=contextvars.Context())
             self._scheduler.add_job(
                 run, IntervalTrigger(seconds=interval, timezone=UTC, start_date=start),
-                id=name, name=name,
-                replace_existing=True, next_run_time=datetime.now(UTC),
+                id=name, name=name, replace_existing=True, **first,
                 # A tick that a blocked loop missed is made up once, however late.
                 misfire_grace_time=None, coalesce=True, max_instances=1,
             )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from aswr.breaker import TRY_FIRST, TRY_MOST, Breaker
+from aswr.breaker import CALM, TRY_FIRST, TRY_MOST, Breaker
 
 
 class Opened:
@@ -73,17 +73,19 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert pauses[-1] == TRY_MOST
 
 
-def test_a_new_outage_begins_with_short_pauses() -> None:
-    """How long the last outage was does not put off the first try in the next."""
-    breaker = Breaker("the store", Opened())
+@pytest.mark.parametrize(("calm", "short"), [(CALM + 1, True), (CALM - 1, False)])
+def test_a_new_outage_begins_with_short_pauses(calm: float, short: bool) -> None:
+    """If the store was well for a while: one that answers now and then is not asked ever faster."""
+    now = 100.0
+    breaker = Breaker("the store", lambda: None, lambda: now)
     breaker.trip("refused")
-    for _ in range(20):
+    first = breaker.pause()
+    for _ in range(9):
         breaker.pause()
-        breaker.trip("refused")
-    assert breaker.pause() == TRY_MOST
     breaker.mend()
+    now += calm
     breaker.trip("refused")
-    assert breaker.pause() == TRY_FIRST
+    assert (breaker.pause() == first) is short
 
 
 def test_an_outage_of_a_day_is_tried_to_its_end() -> None:
