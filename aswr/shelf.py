@@ -66,14 +66,14 @@ class Shelf:
     async def opened(self, key: Hashable, data: bytes) -> Entry | None:
         """The living entry in what was found at a key; raises as `Link.run`.
 
-        What is no entry is dropped there.
+        What is no entry is dropped there if the next one would not take its place.
         """
         try:
             entry, epoch = await self._off_loop(partial(self._open, key, data), len(data))
         except (Unreadable, ValueError) as error:
             self.unreadable += 1
             log.debug("what lies at %r is no entry (%s)", key, error)
-            if not data or number_in(data) > self._latest():  # else the next entry takes its place
+            if not data or number_in(data) >= self._stamps.now():
                 await self.drop(key, NEVER)
             return None
         if entry.born > self._latest():
