@@ -71,6 +71,8 @@ def pool_of(cache: Any) -> Any:
         "rediss://user:secret@redis.example:6380/0?ssl_cert_reqs=none",
         "unix:///run/redis.sock?db=0",
         "unix://user:secret@/run/redis.sock",
+        "valkey://user:secret@localhost:6379/3",
+        "valkeys://:secret@valkey.example:6380",
     ],
 )
 def test_addresses(address: str) -> None:
@@ -161,6 +163,7 @@ def test_other_addresses(address: str, scheme: str) -> None:
         "redis://localhost?db=first",
         "redis://[::1",
         "rediss://localhost:port",
+        "valkey://localhost:port",
         "redis://:pass/word@localhost:6379",
     ],
 )
@@ -206,7 +209,7 @@ def no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_redis")
-@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "valkey", "valkeys"])
 def test_without_redis_py(scheme: str) -> None:
     """Where redis-py is not installed an address is an `ImportError` that says what to install."""
     with pytest.raises(ImportError) as caught:
@@ -241,6 +244,7 @@ FORMS = [
     "redis://localhost/0?password={}",
     "redis://localhost:port/0?password={}",
     "unix://user:{}@/run/redis.sock",
+    "valkey://:{}@localhost:6379/0",
     "unix://:{}@/run/redis.sock?db=first",
     "unix:///run/redis.sock?password={}",
     "user:{}@localhost:6379",
@@ -314,11 +318,12 @@ def test_no_password_is_taken_for_a_path(address: str) -> None:
         ("redis://localhost", "redis://localhost"),
         ("rediss://:sesame@[::1]:6380/2", "rediss://::1:6380/2"),
         ("unix://user:sesame@/run/redis.sock?db=1", "unix:///run/redis.sock"),
+        ("valkey://user:sesame@localhost:6379/1", "valkey://localhost:6379/1"),
         (RedisCache(password="sesame"), "RedisCache"),
         (SimpleMemoryCache(), "SimpleMemoryCache"),
         (lambda: None, "function"),
     ],
-    ids=["redis", "short", "ipv6", "unix", "cache", "memory", "factory"],
+    ids=["redis", "short", "ipv6", "unix", "valkey", "cache", "memory", "factory"],
 )
 def test_what_is_shown(source: Any, text: str) -> None:
     """Of an address host, port and path are shown, of anything else its kind."""
@@ -473,6 +478,20 @@ def test_the_pool_of_an_address() -> None:
     }  # fmt: skip
     assert {name: pool.connection_kwargs[name] for name in wanted} == wanted
     check_bytes(open_cache("redis://localhost", TIMEOUT))
+
+
+@pytest.mark.parametrize(("scheme", "as_of"), [("valkey", "redis"), ("valkeys", "rediss")])
+def test_valkey(scheme: str, as_of: str) -> None:
+    """An address of Valkey is opened as the same one of Redis is, with TLS where it says so."""
+    rest = "://valkey:valkey@valkey.example:6380/2?client_name=valkey"
+    pools = [pool_of(open_cache(check(one + rest), TIMEOUT)) for one in (scheme, as_of)]
+    assert pools[0].connection_class is pools[1].connection_class
+    wanted = {
+        "host": "valkey.example", "port": 6380, "db": 2, "username": "valkey",
+        "password": "valkey", "client_name": "valkey",
+    }  # fmt: skip
+    for pool in pools:
+        assert {name: pool.connection_kwargs[name] for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("source", [SimpleMemoryCache, lambda: SimpleMemoryCache(timeout=3)])

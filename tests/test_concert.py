@@ -62,6 +62,7 @@ class Member(Tier):
         self._common = common
         self.up = True
         self.hears = True
+        self.answers: asyncio.Event | None = None  # to what is read, once it is set
         self.claims = self.reads = self.saves = 0
         self.closed = False
 
@@ -122,7 +123,10 @@ class Member(Tier):
     async def read(self, key: Hashable) -> Entry | None:
         self.reads += 1
         await asyncio.sleep(0)
-        return self._living(key) if self.up else None
+        found = self._living(key) if self.up else None
+        if self.answers is not None:
+            await self.answers.wait()
+        return found
 
     async def save(self, key: Hashable, base: Hashable, entry: Entry, lease: Lease | None) -> None:
         self.saves += 1
@@ -1015,6 +1019,28 @@ def test_news_of_one_key_is_fetched_once(bench: Bench, one: Process, two: Proces
     bench.run(heard)
     bench.settle()
     assert two.tier.reads == 1
+
+
+def test_news_of_what_is_being_renewed(bench: Bench, one: Process, two: Process) -> None:
+    """What is told while an entry is renewed is newer than what is fetched, and fetched, too."""
+    one.store_now(Source(), "old")
+    two.get(Source())
+    assert two.value() == "old"
+    two.tier.answers = asyncio.Event()
+    one.store_now(Source(), "new")
+    assert two.tier.reads == 1
+    for value in ("newer", "newest"):
+        one.store_now(Source(), value)
+    assert (two.tier.reads, two.value()) == (1, "old")
+
+    async def answer() -> None:
+        assert two.tier.answers is not None
+        two.tier.answers.set()
+
+    bench.run(answer)
+    bench.settle()
+    assert (two.tier.reads, two.value()) == (2, "newest")
+    assert two.engine._renewing == {}
 
 
 def test_a_renewal_that_finds_nothing(bench: Bench, one: Process, two: Process) -> None:

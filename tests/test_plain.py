@@ -320,9 +320,10 @@ def test_it_is_closed_once(run: Run, processes: Processes) -> None:
         async def _close(self, *_: Any, **__: Any) -> None:
             type(self).closed += 1
 
-    process = processes(Closing())
-    run(process.tier.close())
+    unused = processes(Closing())
+    run(unused.tier.close())
     assert Closing.closed == 0, "it was never opened"
+    process = processes(Closing())
     assert run(process.sent(KEY, process.entry())) is not None
     run(process.tier.close())
     run(process.tier.close())

@@ -1,6 +1,7 @@
 """What workers of one fleet tell each other: purges, refreshes, and what comes of gaps."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ import redis
 from .harness import wait_until
 from .proxy import Proxy
 from .redises import LOOPBACK, Redis
-from .workers import LIMIT, Worker, Workers, entries_of, keys_of, soonest
+from .workers import LIMIT, Worker, Workers, at_once, entries_of, keys_of, soonest
 
 PROPAGATION = 1.0  # the bound that is stated
 CUT_OFF = 2.0  # the bound for who is cut off
@@ -74,6 +75,11 @@ def restore(
         for key, mapping in fields.items():
             step.hset(key, mapping=mapping)
         step.execute()
+
+
+def names_of(client: redis.Redis, numbers: str) -> dict[bytes, bytes]:
+    """The purges that the store knows, with their numbers."""
+    return {name: made for name, made in client.hgetall(numbers).items() if name not in b"!#~"}
 
 
 PURGES: dict[str, Callable[[Worker], bool]] = {
@@ -258,6 +264,29 @@ class TestOutages:
             other.wait_for("/page/x", lambda body: body != "x 1")
             assert other.get("/page/y") == "y 1"
 
+    def test_variants_meanwhile_are_stored(
+        self, server: Redis, client: redis.Redis, proxy: Proxy
+    ) -> None:
+        """Variants that were loaded in an outage are everybody's after it, with what they read."""
+        with Workers(url_of(proxy), server.url) as workers:
+            one, other = workers
+            workers.connect()
+            proxy.refuse()
+            one.wait_reachable(False)
+            tongues = ("de", "fr")
+            bodies = [one.get("/tongue/x", Accept_Language=tongue) for tongue in tongues]
+            one.settle()
+            proxy.passing()
+            one.wait_reachable()
+            wait_until(lambda: one.stats["unsaved"] == 0, LIMIT, lambda: str(one.stats))
+            wait_until(
+                lambda: len(entries_of(client, workers.name)) == 4, LIMIT, lambda: "not stored"
+            )
+            del workers.loads[:]
+            for tongue, body in zip(tongues, bodies, strict=True):
+                assert other.get("/tongue/x", Accept_Language=tongue) == body
+            assert workers.loads == []
+
     @pytest.mark.parametrize("behind", [0.0, 0.7])
     def test_a_purge_before_the_first_connection(
         self, server: Redis, client: redis.Redis, proxy: Proxy, behind: float
@@ -307,14 +336,13 @@ class TestOutages:
             other.wait_for("/page/x", lambda body: body != "x 1")
             one.close()
             client, numbers = server.client(), f"aswr:{{{workers.name}:}}:numbers"
-            before = client.hgetall(numbers)
-            assert len(before) == 4
+            before, epoch = names_of(client, numbers), client.hget(numbers, "!")
+            assert len(before) == 2
             server.restart(empty=True)
-            wait_until(lambda: len(client.hgetall(numbers)) == 4, LIMIT, lambda: str(client.keys()))
-            after = client.hgetall(numbers)
-            names = before.keys() - {b"!", b"#"}
-            assert {name: before[name] for name in names} == {name: after[name] for name in names}
-            assert after[b"!"] > before[b"!"]
+            wait_until(
+                lambda: names_of(client, numbers) == before, LIMIT, lambda: str(client.keys())
+            )
+            assert client.hget(numbers, "!") > epoch
 
     def test_purges_outlive_lost_writes(self, tmp_path: Path) -> None:
         """A purge that the store has forgotten, as it came back from before, is told again."""
@@ -374,38 +402,33 @@ class TestOutages:
             assert "x 1" not in {worker.get("/page/x") for worker in workers}
             assert entries_of(client, workers.name)
 
-    @pytest.mark.parametrize("gap", ["news", "answers"])
-    def test_lost_writes_that_no_number_tells_of(
-        self, server: Redis, client: redis.Redis, gap: str
-    ) -> None:
-        """After every gap who knows a purge looks whether the store has it, and tells it again."""
-        with Workers(server.url) as workers:
+    def test_lost_writes_that_no_number_tells_of(self, tmp_path: Path) -> None:
+        """Who knows a purge looks whether another run of the store has it, and tells it again."""
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(Redis(tmp_path))
+            proxy = stack.enter_context(Proxy(LOOPBACK, server.port))
+            workers = stack.enter_context(Workers(url_of(proxy)))
             (one,) = workers
             workers.warm("/page/x")
-            numbers = f"aswr:{{{workers.name}:}}:numbers"
+            client, numbers = server.client(), f"aswr:{{{workers.name}:}}:numbers"
             assert one.manager.invalidate("/page/y")
             time.sleep(1.0)  # beats, the first of which looks at everything
-            snapshot = snapshot_of(client)
+            client.save()
             assert one.manager.invalidate("/page/x")
-            names = set(client.hkeys(numbers))
-            assert len(names) == 4
-            fields = {numbers: {"#": time.time_ns() // 1000 + 1_000_000}}
-            if gap == "answers":
-                client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
-                try:
-                    one.wait_reachable(False)
-                    restore(client, snapshot, fields)
-                    assert len(client.hkeys(numbers)) == 3
-                finally:
-                    client.execute_command("ACL", "SETUSER", "default", "+@all")
-            else:
-                restore(client, snapshot, fields)
-                time.sleep(0.5)  # a beat notices nothing
-                assert len(client.hkeys(numbers)) == 3
-                client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            names = names_of(client, numbers)
+            assert len(names) == 2
+            proxy.refuse()
+            one.wait_reachable(False)
+            server.kill()
+            server.start(empty=False)
+            client.hset(numbers, "#", time.time_ns() // 1000 + 1_000_000)
+            assert len(names_of(client, numbers)) == 1
+            epoch = client.hget(numbers, "!")
+            proxy.passing()
             wait_until(
-                lambda: set(client.hkeys(numbers)) == names, 5.0, lambda: "it is not told again"
+                lambda: names_of(client, numbers) == names, 5.0, lambda: "it is not told again"
             )
+            assert client.hget(numbers, "!") == epoch, "it was told for another reason"
 
     def test_numbers_that_are_lost_alone(self, server: Redis, client: redis.Redis) -> None:
         """Where the store has lost its numbers and keeps its entries, purges hold all the same."""
@@ -472,6 +495,212 @@ class TestOutages:
                 other.settle()
             deaf_one.wait_for("/page/x", lambda body: body == "x 2")
             assert workers.loads.count("x") == 2
+
+
+MANY = 2500  # names, which are three pages
+SPREAD = (0, 998, 999, 1000, 1001, 1998, 1999, 2000, MANY - 1)  # in all of them
+
+
+class TestPages:
+    """What was purged is read a page at a time."""
+
+    @pytest.fixture(params=[1000, 7])
+    def page(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+        monkeypatch.setattr("aswr.backplane.PAGE", request.param)
+        size: int = request.param
+        return size
+
+    @staticmethod
+    def purge_many(worker: Worker) -> None:
+        """Purge so many tags, in order."""
+        for start in range(0, MANY, 100):
+            tags = [f"tag-{index}" for index in range(start, min(MANY, start + 100))]
+            assert worker.manager.invalidate_tags(*tags)
+
+    def test_who_comes_later_knows_all(self, server: Redis, client: redis.Redis, page: int) -> None:
+        """A worker that joins knows every purge, of whichever page, before it serves anything."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.warm_one(one, *[f"/page/{index}" for index in (*SPREAD, MANY)])
+            self.purge_many(one)
+            later = workers.join(server.url, ASWR_STORE_TIMEOUT=5.0, ASWR_PROPAGATION=10.0)
+            assert later.get(f"/page/{MANY}") == f"{MANY} 1", "that was not purged"
+            for index in SPREAD:
+                assert later.get(f"/page/{index}") == f"{index} 2"
+
+    def test_who_was_cut_off_knows_all(
+        self, server: Redis, client: redis.Redis, proxy: Proxy, page: int
+    ) -> None:
+        """What was purged while a worker was cut off is known to it soon after."""
+        with Workers(server.url, url_of(proxy)) as workers:
+            one, cut_off = workers
+            paths = [f"/page/{index}" for index in SPREAD]
+            workers.warm(*paths)
+            proxy.refuse()
+            cut_off.wait_reachable(False)
+            self.purge_many(one)
+            proxy.passing()
+            cut_off.wait_reachable()
+            for index in SPREAD:
+                cut_off.wait_for(f"/page/{index}", f"{index} 1".__ne__, PROPAGATION + SLACK)
+
+    def test_a_name_that_is_purged_between_pages(
+        self, server: Redis, client: redis.Redis, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What moves in the log while it is read is not missed, whichever way it moves."""
+        monkeypatch.setattr("aswr.backplane.PAGE", 50)
+        with Workers(server.url, url_of(proxy)) as workers:
+            one, behind = workers
+            paths = [f"/page/{index}" for index in SPREAD]
+            workers.warm(*paths)
+            proxy.refuse()
+            behind.wait_reachable(False)
+            self.purge_many(one)
+            proxy.delay(0.02)
+            begun = behind.stats["store_commands"]
+            wait_until(
+                lambda: behind.stats["store_commands"] > begun + 5, LIMIT, lambda: "no page is read"
+            )
+            assert not behind.reachable, "all is read already"
+            for index in SPREAD:
+                one.get(f"/page/{index}")
+            one.settle()
+            again = [f"tag-{index}" for index in SPREAD]
+            assert one.manager.invalidate_tags(*again)
+            proxy.passing()
+            behind.wait_reachable()
+            for index in SPREAD:
+                old = {f"{index} 1", f"{index} 2"}
+                behind.wait_for(f"/page/{index}", lambda body, old=old: body not in old, 1.5)
+
+    def test_it_is_read_on_after_a_failure(
+        self, server: Redis, client: redis.Redis, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who is cut off while he reads goes on where he was, and misses nothing."""
+        monkeypatch.setattr("aswr.backplane.PAGE", 10)
+        pages = MANY // 10
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.warm_one(one, *[f"/page/{index}" for index in SPREAD])
+            self.purge_many(one)
+            proxy.delay(0.02)
+            later = workers.join(url_of(proxy))
+            asked = threading.Thread(target=later.get, args=("/page/to-connect",))
+            asked.start()
+
+            def half() -> bool:
+                return later.stats.get("store_commands", 0) > pages / 2
+
+            wait_until(half, LIMIT, lambda: str(later.stats))
+            proxy.refuse()
+            later.wait_reachable(False)
+            assert later.stats["store_commands"] < pages, "all was read already"
+            asked.join()
+            client.config_resetstat()
+            proxy.passing()
+            later.wait_reachable()
+            calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            for index in SPREAD:
+                later.wait_for(f"/page/{index}", f"{index} 1".__ne__, PROPAGATION + SLACK)
+            assert calls < pages, "it began anew"
+
+
+class TestManyWorkers:
+    @pytest.mark.parametrize("how", ["pause", "restart"])
+    def test_they_recover_together(self, tmp_path: Path, how: str) -> None:
+        """Twenty workers are up to date soon after an outage, whatever was purged before it."""
+        with Redis(tmp_path) as server, Workers(*[server.url] * 20) as workers:
+            one, *others = workers
+            workers.connect()
+            workers.warm_one(one, "/page/x")
+            for worker in others:
+                workers.warm_one(worker, "/page/x")
+            for start in range(0, 10_000, 500):
+                assert one.manager.invalidate_tags(*[f"t{start + index}" for index in range(500)])
+            if how == "pause":
+                server.pause()
+            else:
+                server.client().save()
+                server.kill()
+            for worker in workers:
+                worker.wait_reachable(False)
+            if how == "pause":
+                server.resume()
+            else:
+                server.start(empty=False)
+            began = time.monotonic()
+            for worker in workers:
+                worker.wait_reachable()
+            took = time.monotonic() - began
+            assert one.manager.invalidate("/page/x")
+            for worker in others:
+                worker.wait_for("/page/x", lambda body: body != "x 1", PROPAGATION + SLACK)
+            assert took < 5.0
+
+
+class TestWithoutChannels:
+    """A user of Redis who may use no channel: all works by asking."""
+
+    @pytest.fixture
+    def url(self, server: Redis, client: redis.Redis) -> Iterator[str]:
+        rights = ("on", ">mute", "~*", "+@all", "resetchannels")
+        client.execute_command("ACL", "SETUSER", "mute", *rights)
+        yield f"redis://mute:mute@{LOOPBACK}:{server.port}/0"
+        client.execute_command("ACL", "DELUSER", "mute")
+
+    def test_it_works(self, url: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Loads are shared, purges hold within the bound, and each worker says so once."""
+        with Workers(url, url, ASWR_LEASE=2.0) as workers:
+            one, other = workers
+            workers.connect()
+            assert set(at_once([lambda w=w: w.get("/slow/s") for w in workers] * 5)) == {"s 1"}
+            for name in PURGES:
+                workers.settle()
+                old = one.get("/page/x")
+                one.settle()
+                other.wait_for("/page/x", old.__eq__)
+                assert PURGES[name](one)
+                assert one.get("/page/x") != old
+                other.wait_for("/page/x", old.__ne__, PROPAGATION + SLACK)
+            lines = warnings_of(caplog)
+            wait_until(lambda: len(warnings_of(caplog)) >= 2, LIMIT, lambda: str(lines))
+            time.sleep(1.5)  # in which it is tried again and again
+            lines = warnings_of(caplog)
+            assert len(lines) == 2, lines
+            assert all("no news of other processes can be heard" in line for line in lines)
+            assert all(worker.stats["store_errors"] == 0 for worker in workers)
+            assert one.stats["messages"] == 0
+
+
+class TestUnsafeMethods:
+    def test_what_is_not_cached_is_not_purged(self, server: Redis, client: redis.Redis) -> None:
+        """A POST to where no cached view answers purges nothing; to another, for all."""
+
+        def define(worker: Worker) -> None:
+            @worker.app.route("/form", methods=["GET", "POST"])
+            def form() -> str:
+                return "done"
+
+            @worker.app.post("/page/<name>", endpoint="write")
+            def write(name: str) -> str:
+                return "done"
+
+        with Workers(server.url, server.url, define=define) as workers:
+            one, other = workers
+            workers.connect()
+            workers.warm_one(other, "/page/x")
+            numbers = f"aswr:{{{workers.name}:}}:numbers"
+            for path in ("/form", "/form?a=1", "/nowhere"):
+                one.app.test_client().post(path)
+            one.settle()
+            assert names_of(client, numbers) == {}
+            assert one.app.test_client().post("/page/x").status_code == 200
+            wait_until(lambda: len(names_of(client, numbers)) == 1, LIMIT, lambda: "no purge")
+            other.wait_for("/page/x", "x 1".__ne__, PROPAGATION + SLACK)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 class TestOthers:

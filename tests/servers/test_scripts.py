@@ -727,9 +727,7 @@ def test_who_may_not_publish(client: redis.Redis, counter: Counter) -> None:
     """Where no channel is allowed every step is done all the same, and nobody is told."""
     client.execute_command("ACL", "SETUSER", "mute", "on", ">mute", "~*", "+@all", "resetchannels")
     options = client.connection_pool.connection_kwargs
-    mute = redis.Redis(
-        host=options["host"], port=options["port"], username="mute", password="mute"
-    )
+    mute = redis.Redis(host=options["host"], port=options["port"], username="mute", password="mute")
     try:
         with pytest.raises(redis.exceptions.NoPermissionError):
             mute.publish("channel", "x")

@@ -192,6 +192,15 @@ def test_a_socket(tmp_path: Path) -> None:
         work_as_one(workers)
 
 
+def test_valkey(tmp_path: Path) -> None:
+    """Workers whose addresses name Valkey are one fleet, also with those that name Redis."""
+    with Redis(tmp_path) as server:
+        address = server.url.replace("redis://", "valkey://")
+        assert address != server.url
+        with Workers(address, server.url) as workers:
+            work_as_one(workers)
+
+
 def test_a_password(tmp_path: Path) -> None:
     """Workers that have the password are one fleet, whichever way they give it."""
     with Redis(tmp_path, password="open-sesame", unix_socket=True) as server:
