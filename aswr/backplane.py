@@ -82,7 +82,7 @@ class Backplane:
         self._doubted = True  # may the server be another one, or another's copy?
         self._syncing = asyncio.Lock()
         self.told = 0  # the last number that the store has told
-        self.horizon = 0  # microseconds that entries live at the most, as far as is known here
+        self.caught_up = False  # is every purge known that was made before this process came?
         self._place = 0
         self._run = ""  # of the server: another one may not know what this one knew
         self._whole: dict[bytes, int] | None = None  # of a log that is read from its beginning
@@ -99,9 +99,8 @@ class Backplane:
     async def ready(self, limit: float) -> None:
         """Wait until this process is up to date and hears what is told, if that is soon."""
         with contextlib.suppress(Unreachable, Refused, TimeoutError):
-            until = asyncio.get_running_loop().time() + limit
-            await self.sync()
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout(limit):
+                await self.sync()
                 await self._hearing.wait()
 
     async def close(self) -> None:
@@ -121,7 +120,12 @@ class Backplane:
         """
         keys = (*self._control, self._workers) if script is SYNC else self._control
         began = self._clock()
-        words = (self._stamps.last, self.told, *([] if script is NUMBER else [self.horizon]), *args)
+        words = (
+            self._stamps.last,
+            self.told,
+            *([] if script is NUMBER else [self._stamps.horizon]),
+            *args,
+        )
         reply = await self._link.run(script, keys, *words, parse=_counted, probe=probe)
         number, now, epoch, rest = reply
         self._measure(began, self._clock(), now)
@@ -168,6 +172,7 @@ class Backplane:
             for name, number in batch:
                 if self._untold.get(name) == number:
                     del self._untold[name]
+        self.caught_up = True
 
     async def _read_on(self, probe: bool) -> bool:
         """Read a page of the log, from the place that was reached on; is there more?"""

@@ -149,9 +149,10 @@ class Fleet(Tier):
     async def _ready(self) -> Shelf:
         """What there is in Redis; raises `Unreachable`."""
         await self.open()
-        if self._shelf is None or not self.breaker.closed:
+        shelf = self._shelf
+        if shelf is None or not self.breaker.closed or not shelf.back.caught_up:
             raise Unreachable
-        return self._shelf
+        return shelf
 
     async def close(self) -> None:
         for lease in list(self._held.values()):

@@ -126,7 +126,7 @@ local function mark(name, made)
   end
 end
 local function forget(name)
-  local made = tonumber(redis.call('HGET', KEYS[1], name))
+  local made = tonumber(redis.call('HGET', KEYS[1], name) or '0')
   redis.call('ZREM', KEYS[2], name)
   redis.call('HDEL', KEYS[1], name)
   return made

@@ -103,7 +103,7 @@ class Shelf:
             raise Refused("it has ended by now: nobody would find it")
         data = await self._sealed(key, entry, plain)
         back = self.back
-        back.horizon = max(back.horizon, 1000 * milliseconds)
+        self._stamps.horizon = max(self._stamps.horizon, 1000 * milliseconds)
         who = "none" if not told else "all" if back.workers <= MOST_TOLD else "some"
         message = back.message("stored", pack(key), number=entry.born)
         words = (token, entry.born, data, milliseconds, back.channel, message, who)

@@ -99,6 +99,7 @@ class Stamps:
         self.soft = Marks()
         self.newest = 0  # what was born later is not concerned by any of this
         self.suspect = 0  # what was born until then is to be checked against the shared store
+        self.horizon = 3600 * MICRO  # that entries live at the most, as far as is known here
         self.shut = False  # nothing may be served: what is purged elsewhere is not heard of
         self.cut = 0  # what was born before may be purged, since then nothing was heard
         self.forget()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from .codec import Entry
 from .kept import Commons, Kept, size_of_key
 from .keys import VariantKey, ViewKey, base_of
-from .stamps import Stamps
+from .stamps import MICRO, Stamps
 
 TIRE_AFTER = 16  # times as many variants as a URL has were displaced: then all count as less used
 MOST_READY = 256  # entries, of half a kilobyte beyond what memory counts
@@ -157,6 +157,8 @@ class Store:
             self._unindex(key)  # what it would have replaced is gone too
             return False
         self._index(key, entry.born)
+        lives = int((entry.error_until - entry.stored) * MICRO)
+        self.stamps.horizon = max(self.stamps.horizon, lives)
         if gives_way is not None:
             self.discard(gives_way)
         return True
