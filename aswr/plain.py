@@ -123,6 +123,7 @@ class Plain(Tier):
         except (Unreadable, ValueError):
             self.unreadable += 1
             return None
+        self.stamps.observe(entry.born)  # a purge here, from now on, is of this one, too
         purged = self.stamps.latest(key, entry.tags)
         return None if purged and entry.born <= purged + SKEW * MICRO else entry
 

@@ -24,7 +24,7 @@ from flask import Flask
 
 import aswr.shelf
 from aswr import CacheManager, scripts
-from aswr.backplane import Backplane
+from aswr.backplane import PAGE, Backplane
 from aswr.envelope import LARGEST, Checksum, Envelopes
 from aswr.keys import ViewKey, digest
 from aswr.options import MIB
@@ -590,8 +590,12 @@ def steps_of(key: Any) -> dict[str, tuple[Any, ...]]:
         "STORE": run(scripts.STORE, keys, *stored),
         "CLAIM": run(scripts.CLAIM, keys, now, 0, "0" * 32, 4000, LARGEST),
         "NUMBER": run(scripts.NUMBER, control, now, 0),
-        "SYNC": run(scripts.SYNC, beat, now, 0, now, "", 10_000_000),
-        "SYNC with a sign of life": run(scripts.SYNC, beat, now, 0, now, worker, 10_000_000),
+        "SYNC": run(scripts.SYNC, beat, now, 0, 0, now, "", 10_000_000, "", PAGE),
+        "SYNC with a sign of life": run(
+            scripts.SYNC, beat, now, 0, 0, now, worker, 10_000_000, "", PAGE
+        ),
+            scripts.SYNC, beat, now, 0, 0, now, worker, 10_000_000, "", PAGE
+        ),
         "LOOK": run(scripts.LOOK, keys[:1], LARGEST),
         "GET": ("GET", name),
     }

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from aswr import codec, scripts
-from aswr.backplane import GONE_AFTER, Backplane
+from aswr.backplane import GONE_AFTER, PAGE, Backplane
 from aswr.codec import Answer, Entry
 from aswr.envelope import LARGEST, Checksum, Envelopes
 from aswr.fleet import HELD
@@ -20,6 +20,8 @@ from aswr.packed import pack
 from aswr.policy import Times
 from aswr.shelf import MOST_TOLD, names_beside
 from aswr.stamps import MICRO
+
+HORIZON = 3600 * MICRO
 
 START = 1_700_000_000.0  # the servers' time at the start: numbers have as many digits as in earnest
 FIELDS = (
@@ -99,7 +101,18 @@ def sizes(setup: Setup) -> dict[str, tuple[int, int]]:
     stored = (token, number, envelope, living, news, message, setup.told)
     beat = (*counted, f"{control}workers")
     sync, signed = (
-        run(scripts.SYNC, beat, number, number, number, said_by, GONE_AFTER * MICRO)
+        run(
+            scripts.SYNC,
+            beat,
+            number,
+            number,
+            HORIZON,
+            number,
+            said_by,
+            GONE_AFTER * MICRO,
+            "",
+            PAGE,
+        )
         for said_by in ("", worker)
     )
     got = bulk(len(envelope))
@@ -110,7 +123,7 @@ def sizes(setup: Setup) -> dict[str, tuple[int, int]]:
         "NUMBER": (run(scripts.NUMBER, counted, number, number), sent(number, number, number)),
         "STORE": (run(scripts.STORE, keys, *stored), COUNTED),
         "RENEW": (run(scripts.RENEW, keys, token, lease_ms), COUNTED),
-        "SYNC": (sync, sent(number, number, number, setup.workers, number)),
+        "SYNC": (sync, sent(number, number, number, setup.workers, b"", 0, number, number)),
         "SYNC+": (signed - sync, 0),
         "PING": (sent("PING"), sent("pong", "")),
         "LOOK": (run(scripts.LOOK, keys[:1], LARGEST), NIL),
