@@ -594,6 +594,8 @@ def steps_of(key: Any) -> dict[str, tuple[Any, ...]]:
         "SYNC with a sign of life": run(
             scripts.SYNC, beat, now, 0, 0, now, worker, 10_000_000, "", PAGE
         ),
+        "LOOK": run(scripts.LOOK, keys[:1], LARGEST),
+        "GET": ("GET", name),
     }
 
 
