@@ -80,6 +80,7 @@ class Link:
         self._task = task
         self._brief = _Lane(most=8, limit=timeout)
         self._bulk = _Lane(most=2, limit=timeout * BULK_LIMIT)
+        self._closed = False
         self.commands = 0  # sent, for the counters
 
     # Commands.
@@ -106,7 +107,7 @@ class Link:
     async def _ask(
         self, words: tuple[Any, ...], script: Script | None, bulk: bool, probe: bool
     ) -> Any:
-        if not self._breaker.closed and not probe:
+        if self._closed or (not self._breaker.closed and not probe):
             raise Unreachable
         loop = asyncio.get_running_loop()
         command = _Command(words, script, loop.create_future())
@@ -231,10 +232,20 @@ class Link:
                 await (self._client.aclose() if pool is None else pool.disconnect())
 
     async def close(self) -> None:
-        """Drop what waits, and the connections."""
+        """Drop what waits, what is under way, and the connections. Nothing is asked afterwards.
+
+        A batch that went on would connect anew, and nobody would close that connection.
+        """
+        self._closed = True
+        under_way: set[asyncio.Task[None]] = set()
         for lane in (self._brief, self._bulk):
             _fail(list(lane.waiting), Unreachable())
             lane.waiting.clear()
+            under_way |= lane.batches
+        for batch in under_way:
+            batch.cancel()
+        if under_way:
+            await asyncio.wait(under_way, timeout=self._brief.limit)
         pool = getattr(self._client, "connection_pool", None)
         closing = [self._client.aclose]
         if pool is not None:  # not the client's own, where the user has set it

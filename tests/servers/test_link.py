@@ -299,6 +299,27 @@ class TestOutages:
 
         asyncio.run(run())
 
+    def test_closing_leaves_no_connection(self, server: Redis, client: redis.Redis) -> None:
+        """A batch that is under way when all is closed does not connect anew."""
+
+        async def run() -> None:
+            async with linked(server.url, 2.0) as made:
+                await made.get("key")
+                client.client_pause(300)
+                asked = asyncio.create_task(made.outcome(made.get("key")))
+                while not made.tasks:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.05)  # it is with the server, which does not answer
+                await made.link.close()
+                assert await asked is Unreachable
+                if made.tasks:
+                    await asyncio.wait(made.tasks)
+                assert await made.outcome(made.get("key")) is Unreachable
+                there = await asyncio.to_thread(client.client_list)
+                assert len(there) == 1, there
+
+        asyncio.run(run())
+
     def test_who_left_is_not_told(self, server: Redis, proxy: Proxy) -> None:
         """Who waits no longer holds up nobody of his batch."""
 
