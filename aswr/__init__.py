@@ -2,6 +2,7 @@
 
 from .codec import Answer, Entry
 from .errors import AswrError, LoadCycle, LoadError, LoadTimeout, UnkeyedInput, WaitTimeout
+from .events import Cause, Event
 from .jobs import JobInfo
 from .manager import CacheManager
 
@@ -9,7 +10,9 @@ __all__ = [
     "Answer",
     "AswrError",
     "CacheManager",
+    "Cause",
     "Entry",
+    "Event",
     "JobInfo",
     "LoadCycle",
     "LoadError",

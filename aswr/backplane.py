@@ -32,7 +32,7 @@ from .breaker import Breaker
 from .link import MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import names_in, purge_of, unpack
 from .runtime import Runtime
-from .scripts import NUMBER, PURGE, SYNC, Script
+from .scripts import DESCRIBE, NUMBER, PURGE, SYNC, WORKERS, Script
 from .stamps import MICRO, MOST, Purge, Stamps
 from .tier import Ending, Listener
 
@@ -41,6 +41,7 @@ log = logging.getLogger("aswr.fleet")
 HEARTBEAT = 0.8  # seconds between signs of life of the subscription; two of them missing is a gap
 LIFE = 3.0  # seconds after which a worker says that it is there
 DEAF_AFTER = 3  # failures in a row
+DESCRIBED = 10.0  # seconds after which it says how it is
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
 MOST_UNTOLD = 3 * MOST
@@ -62,6 +63,7 @@ class Backplane:
         interval: float,
         listener: Listener,
         untold: dict[bytes, int],
+        describe: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._link = link
         self._breaker = breaker
@@ -73,6 +75,9 @@ class Backplane:
         self.channel = f"{prefix}news"
         self._control = (f"{prefix}numbers", f"{prefix}log")
         self._workers = f"{prefix}workers"
+        self._statuses = f"{prefix}status:"
+        self._describe = describe
+        self._described_at = -DESCRIBED
         self.epoch = 0
         self.workers = 0  # how many there are
         self.messages = 0  # heard, for the counters
@@ -286,10 +291,32 @@ class Backplane:
                     self._stamps.close_down(False)
                     self._breaker.mend()
                     recovered()
+                await self._say_how_it_is()
             except Unreachable:
                 pass
             except Exception as error:  # it must beat on: a clock, say, or a key of another type
                 self._breaker.trip(error)
+
+    async def _say_how_it_is(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._described_at < DESCRIBED:
+            return
+        self._described_at = now
+        said = {"worker": self.worker, **self._describe()}
+        words = (msgspec.msgpack.encode(said), int(3000 * DESCRIBED))
+        with contextlib.suppress(Refused):
+            await self._link.run(DESCRIBE, (self._statuses + self.worker,), *words, parse=int)
+
+    async def described(self) -> list[dict[str, Any]]:
+        """How each worker of the fleet described itself; raises `Unreachable` or `Refused`."""
+        self._described_at = -DESCRIBED
+        await self._say_how_it_is()
+        said = await self._link.run(WORKERS, (self._workers,), self._statuses, parse=list)
+        found = []
+        for text in said[1::2]:
+            with contextlib.suppress(msgspec.MsgspecError, TypeError):
+                found.append(msgspec.msgpack.decode(text, type=dict[str, Any]))
+        return found
 
     async def _listen(self) -> None:
         while True:

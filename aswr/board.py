@@ -29,13 +29,15 @@ from typing import Any
 from .backlog import Backlog
 from .codec import Entry
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
+from .events import Events, Kind
 from .executor import Rank
 from .failures import Failures
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
-from .keys import names_at
+from .keys import names_at, view_of
 from .policy import Verdict, covers, decide
 from .runtime import Runtime
 from .store import Store
+from .tally import Tallies
 from .urls import MOST_NAMES, Urls
 
 log = logging.getLogger("aswr.engine")
@@ -47,7 +49,8 @@ CLOSED = Result(How.PASS, detail="closed")
 class Board:
     """The flights of one app over one store.
 
-    ``runtime()`` gives the loop thread, starting it if need be; ``random()`` draws from [0, 1).
+    ``runtime()`` gives the loop thread, starting it if need be; ``random()`` draws from [0, 1);
+    ``sender()`` is the app, for who listens to its events by signals.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Board:
         random: Callable[[], float],
         max_waiters: int,
         max_loads: int,
+        sender: Callable[[], Any] = lambda: None,
     ) -> None:
         self.name = name
         self.store = store
@@ -69,14 +73,16 @@ class Board:
         self._random = random
         self._max_waiters = max_waiters
         self._max_loads = max_loads
-        # Counters: a plain += on an attribute. CPython switches threads only at calls and at
-        # jumps back, so an increment, which has neither, is not lost.
-        self.hits = self.stale_hits = self.misses = self.passes = 0
-        self.loads = self.load_failures = 0
+        self.tallies = Tallies()
+        self.events = Events(name, clock, sender)
+        store.on_evict = self._note_evicted
+        # Awaited before each load, where somebody is to hold it: the test kit.
+        self.before_load: Callable[[Flight], Coroutine[Any, Any, None]] | None = None
         self.forget()
 
     def forget(self) -> None:
         """Start anew: in a forked child no load of the parent's will ever end."""
+        self.tallies.clear()
         self.closed = False
         self.waiting = 0
         self.flights: dict[Hashable, Flight] = {}
@@ -225,7 +231,9 @@ class Board:
         try:
             if await self._consult(flight):
                 return
-            self.loads += 1
+            self._note_started(flight)
+            if self.before_load is not None:
+                await self.before_load(flight)
             loaded = await self._run(flight)
         except asyncio.CancelledError:  # ours: the user's own end in their task or thread
             closing = self.impatient(flight.load, "the cache is closing")
@@ -235,6 +243,7 @@ class Board:
         except BaseException as error:  # whatever it is, the flight must land
             loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
         entry = None
+        self._note_ended(flight, loaded)
         try:
             entry = self._land(flight, loaded)
         except Exception as error:  # a clock, say: no waiter must be left standing
@@ -292,6 +301,10 @@ class Board:
             self._note_pass(flight.load, key, flight.born, loaded.detail)
         elif fate is Fate.STORE:
             stored = self.store.publish(key, entry)
+            if stored:
+                self.events.tell(
+                    "published", flight.load.name, key, seconds=entry.cost, token=flight
+                )
         elif fate is Fate.DROP and purged < flight.born:
             self.store.discard(key)
         purged = max(purged, self.store.stamps.cut)
@@ -316,6 +329,61 @@ class Board:
             tags=loaded.tags, strict=loaded.strict,
         )  # fmt: skip
 
+    # What is told and counted.
+
+    def note_miss(self, view: str, key: Hashable) -> None:
+        """Nothing that is stored will do. Any thread."""
+        self.tallies[view].misses += 1
+        self.events.tell("miss", view, key)
+
+    def note_pass(self, view: str, reason: str) -> None:
+        """A view was run in its caller's own request. Any thread."""
+        self.tallies[view].note_pass(reason)
+        self.events.tell("pass", view, reason=reason)
+
+    def note_hit(self, view: str, key: Hashable, entry: Entry, stale: bool = False) -> None:
+        """A memoized result was given. Any thread."""
+        tally = self.tallies[view]
+        tally.hits += 1
+        tally.saved += entry.cost
+        if stale:
+            tally.stale_hits += 1
+        kind: Kind = "stale" if stale else "hit"
+        if kind in self.events.wanted:
+            self.events.tell(kind, view, key, seconds=self.clock() - entry.stored)
+
+    def _note_started(self, flight: Flight) -> None:
+        load = flight.load
+        flight.started = self.runtime.loop.time()
+        self.tallies[load.name].loads += 1
+        self.events.tell("load_started", load.name, flight.key, cause=load.cause, token=flight)
+
+    def _note_ended(self, flight: Flight, loaded: Loaded) -> None:
+        if flight.started is None:
+            return
+        load, seconds = flight.load, self.runtime.loop.time() - flight.started
+        self.tallies[load.name].note_load(seconds)
+        failed = loaded.fate is Fate.FAILED or loaded.failed
+        kind: Kind = "load_failed" if failed else "load_finished"
+        if kind in self.events.wanted:
+            reason = _error_of(loaded) if failed else loaded.detail or loaded.fate.value
+            self.events.tell(
+                kind, load.name, flight.key, seconds=seconds, reason=reason, cause=load.cause,
+                token=flight,
+            )  # fmt: skip
+
+    def _note_evicted(self, key: Hashable) -> None:
+        if "evicted" in self.events.wanted:
+            self.events.tell("evicted", view_of(key), key)
+
+    def _tell_learned(self, flight: Flight, names: tuple[str, ...]) -> None:
+        note = self.store.glance(flight.load.base)
+        new = [name for name in names if note is None or name not in note.names]
+        if new:
+            self.events.tell(
+                "learned", flight.load.name, flight.load.base, reason=", ".join(new), token=flight
+            )
+
     # What a URL is seen to read.
 
     def _too_many(self, flight: Flight, loaded: Loaded) -> Loaded:
@@ -334,6 +402,8 @@ class Board:
         if not names:
             return
         names = self.urls.known(base, names)
+        if "learned" in self.events.wanted:
+            self._tell_learned(flight, names)
         self.urls.learn(base, names, flight.born)
         for other in [f for f in self.flights.values() if f.load.base == base]:
             key = other.load.seen_by(names)[0]
@@ -429,7 +499,7 @@ class Board:
     def _count_failure(self, flight: Flight, why: object) -> None:
         if flight.expired:
             return  # counted when its time was up
-        self.load_failures += 1
+        self.tallies[flight.load.name].load_failures += 1
         count = self.failures.count(flight.key, flight.load.times.retry_most)
         if count == 1 and (not flight.attended or self.fallback(flight.load) is not None):
             log.warning(
@@ -521,6 +591,14 @@ class Board:
             error = self.impatient(flight.load, "the cache is closing")
             for waiter in list(flight.waiters):
                 waiter.resolve(Result(How.FAILED, value=error))
+
+
+def _error_of(loaded: Loaded) -> str:
+    """What a failed load came to, in a line: the error's kind and text, or its status."""
+    if not isinstance(loaded.value, BaseException):
+        return loaded.detail or "failed"
+    line = (str(loaded.value).splitlines() or [""])[0]
+    return f"{type(loaded.value).__name__}: {line}" if line else type(loaded.value).__name__
 
 
 def _tell(joiner: "Future[None]") -> None:

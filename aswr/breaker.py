@@ -24,6 +24,7 @@ class Breaker:
         self._name = name
         self._clock = clock
         self._on_open = on_open
+        self.on_change: Callable[[str], None] | None = None  # told what happened, in a word or two
         self.closed = True
         self.errors = 0
         self._tries = 0
@@ -38,6 +39,7 @@ class Breaker:
                 self._tries = 0
             log.warning("%s fails (%s); memory and loads carry on", self._name, error)
             self._on_open()
+            self._tell(f"open: {error}")
 
     def pause(self) -> float:
         """Seconds until it is tried the next time."""
@@ -50,3 +52,8 @@ class Breaker:
             self.closed = True
             self._mended_at = self._clock()
             log.warning("%s answers again", self._name)
+            self._tell("closed")
+
+    def _tell(self, what: str) -> None:
+        if self.on_change is not None:
+            self.on_change(what)

@@ -79,6 +79,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True):
     strict: bool
     names: tuple[str, ...]
     passing: str
+    key: bytes = b""  # for who lists what is stored
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -135,17 +136,17 @@ def size_of(value: Any) -> int:
     return total
 
 
-def encode(entry: Entry, plain: bytes | None, epoch: int, offset: float) -> bytes:
+def encode(entry: Entry, plain: bytes | None, epoch: int, offset: float, key: bytes = b"") -> bytes:
     """An entry as a shared store's payload; raises `Uncarriable` for text that no bytes can carry.
 
     ``plain`` is a memoized result in bytes, None for an answer or a note. ``offset`` seconds are
-    added to its times, for the store's own clock; ``epoch`` is the store's.
+    added to its times, for the store's own clock; ``epoch`` is the store's. ``key`` is the entry's.
     """
     answer = entry.value if isinstance(entry.value, Answer) else None
     wire = _Wire(
         epoch, answer, plain or b"", entry.stored + offset, entry.fresh_until + offset,
         entry.stale_until + offset, entry.error_until + offset, entry.cost, entry.tags,
-        entry.strict, entry.names, entry.passing,
+        entry.strict, entry.names, entry.passing, key,
     )  # fmt: skip
     try:
         return _encoder.encode(wire)
@@ -175,6 +176,14 @@ def decode(
         passing=wire.passing,
     )  # fmt: skip
     return entry, wire.epoch
+
+
+def key_in(payload: bytes) -> bytes:
+    """The bytes of the key that an entry lies at; raises `ValueError` for what is no entry."""
+    try:
+        return _decoder.decode(payload).key
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"no entry: {error!r}") from None
 
 
 def _value_of(wire: _Wire, unpack: Callable[[bytes], Any] | None) -> tuple[Any, int]:

@@ -11,15 +11,16 @@ import contextvars
 import logging
 import uuid
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 from .board import Board
 from .codec import Entry
 from .flight import Fate, Flight, How, Load, Loaded, Result, Word
-from .keys import CallKey
+from .keys import CallKey, view_of
 from .policy import Verdict, decide
 from .stamps import MICRO, NEVER, Purge
-from .tier import Claim, Ending, Say, Tier
+from .tier import Claim, Ending, Lease, Say, Tier
 from .tiers import Shared
 from .urls import MOST_NAMES
 
@@ -63,7 +64,8 @@ class Concert(Board):
             now, last = stamps.now(), stamps.last
             ahead = last > now + MICRO  # then numbers tell no times, and everybody loads
             newer_than = last if ahead else now - int(interval * MICRO / 2)
-        return self._want(load.due_since(newer_than), periodic=True)
+        load = replace(load.due_since(newer_than), cause=self.events.cause("job"))
+        return self._want(load, periodic=True)
 
     # Before a load.
 
@@ -85,6 +87,8 @@ class Concert(Board):
             until = asyncio.get_running_loop().time() + tier.timeout
             claim = await tier.claim(key, flight.load.base, seen, floor, token)
             flight.lease = claim.lease
+            if claim.lease is not None:
+                self.events.tell("lease", flight.load.name, key, reason="held", token=flight)
             if claim.names and self._learns(flight, claim.names):
                 await self._give_back(flight)
                 if flight.key == key:  # another flight has the key that it would move to
@@ -248,7 +252,11 @@ class Concert(Board):
     async def _give_back(self, flight: Flight) -> None:
         lease, flight.lease = flight.lease, None
         if lease is not None and (tier := self.tier) is not None:
+            self._tell_released(flight, lease)
             await tier.release(lease, Ending.GONE)
+
+    def _tell_released(self, flight: Flight, lease: Lease) -> None:
+        self.events.tell("lease", flight.load.name, lease.key, reason="released", token=flight)
 
     # After it.
 
@@ -257,6 +265,8 @@ class Concert(Board):
         flight.lease = None
         if tier is None or not flight.load.shared:
             return
+        if lease is not None:
+            self._tell_released(flight, lease)
         if entry is None:
             note = self.store.original(flight.key)
             if note is not None and note.passing and note.born == flight.born:
@@ -338,8 +348,17 @@ class Concert(Board):
 
     def purged_elsewhere(self, purge: Purge, number: int) -> None:
         """Another process has purged; it counts here already."""
+        self._tell_purged(purge, " elsewhere")
         if not purge.soft:
             self.sweep(purge, number)
+
+    def _tell_purged(self, purge: Purge, where: str = "") -> None:
+        if "purged" not in self.events.wanted:
+            return
+        soft = " (stale)" if purge.soft else ""
+        names = ["everything"] if purge.everything else [f"tag {tag}" for tag in purge.tags]
+        for name in (*names, *map(_shown, purge.keys)):
+            self.events.tell("purged", reason=f"{name}{where}{soft}")
 
     def read_elsewhere(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
         """A render in another process has read something: who cannot share it waits no more."""
@@ -363,6 +382,14 @@ class Concert(Board):
         """Nobody can be heard of any more: who follows looks for himself."""
         for flight in list(self.flights.values()):
             flight.tell(Word())
+
+    def breaker_changed(self, what: str) -> None:
+        """The shared store fails, or answers again."""
+        self.events.tell("breaker", reason=what)
+
+    def lease_lost(self, key: Hashable) -> None:
+        """This process no longer loads for the fleet; what it loads counts by its number."""
+        self.events.tell("lease", view_of(key), key, reason="lost")
 
     def held(self, key: Hashable) -> Entry | None:
         """What is in memory and not purged, in doubt or not."""
@@ -405,6 +432,13 @@ class Concert(Board):
         await super().drain(timeout)
         if self.shared is not None:
             await self.shared.close()
+
+
+def _shown(name: Any) -> str:
+    """What a purge names: a path, a URL, or a call."""
+    if isinstance(name, CallKey):
+        return name.function
+    return name if isinstance(name, str) else "?".join(filter(None, _url(name)))
 
 
 def _url(name: Any) -> tuple[str, str]:

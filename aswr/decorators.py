@@ -87,37 +87,40 @@ class Decorators(Verbs):
         """Cache a view, ``async def`` or ``def``; goes below ``@app.route``.
 
         An answer is fresh for ``timeout - refresh_margin`` seconds, then served stale while it is
-        refreshed, and gone after ``timeout`` (RFC 5861 §3). Without ``refresh_margin`` it is chosen
-        by the measured load time. Without ``timeout`` the response's own Cache-Control and Expires
-        decide (RFC 9111 §4.2), and what says nothing is not stored. ``compute_func`` stands in for
-        the view's body.
+        refreshed, and gone after ``timeout`` (RFC 5861 §3). What a view reads of a request is its
+        key; a request that brings something personal which the view reads runs the view itself.
 
-        What a view reads of a request is its key; a request that brings something personal which
-        the view reads runs the view itself. ``query``: True, all parameters are part of the key;
-        a list, the view sees these only; ``"read"``, those that it reads. ``vary``: ``"read"``,
-        every header may be read; a list of headers and ``"cookie:NAME"``, the view sees these
-        only; ``"response"``, the response's Vary decides (RFC 9111 §4.1). ``ignore``: headers,
-        ``"cookie:NAME"`` or ``"remote_addr"`` that the view never sees, and ``"module:function"``
-        whose reads do not count. ``key``: called in the request, its value is part of the key.
-        ``scope``: called in the request, its value stands for the person asking, whose whole
-        request the view then sees; None means nobody in particular. ``public``: the app's hooks
-        need not run for each answer, and browsers and CDNs may keep it.
+        ``timeout``: seconds that an answer lives; without it the response's own Cache-Control and
+        Expires decide (RFC 9111 §4.2), and what says nothing is not stored. ``refresh_margin``:
+        the last of these seconds, in which it is stale; without it chosen by the measured load
+        time, and 0 means never stale. ``compute_func``: stands in for the view's body.
+
+        ``public``: the app's hooks need not run for each answer, and browsers and CDNs may keep it.
+        ``query``: True, all parameters are part of the key; a list, the view sees these only;
+        ``"read"``, those that it reads. ``vary``: ``"read"``, every header may be read; a list of
+        headers and ``"cookie:NAME"``, the view sees these only; ``"response"``, the response's
+        Vary decides (RFC 9111 §4.1). ``ignore``: headers, ``"cookie:NAME"`` or ``"remote_addr"``
+        that the view never sees, and ``"module:function"`` whose reads do not count. ``key``:
+        called in the request, its value is part of the key. ``scope``: called in the request, its
+        value stands for the person asking, whose whole request the view then sees; None means
+        nobody in particular.
 
         ``stale_if_error``: seconds past ``timeout`` in which the old answer stands in for a failed
         load (RFC 5861 §4). ``jitter``: a share of the timeout, 0 to 0.5, taken off at random.
-        ``soft_timeout``: seconds a caller waits where an older answer can stand in;
-        ``wait_timeout``: seconds a caller waits at all, then 503 while the load goes on;
-        ``load_timeout``: seconds a load may take. ``tags``: names, or a callable of the Response;
-        its Cache-Groups are tags too (RFC 9875). ``unless``: called in the request, true means
-        pass. ``store_if``: called with the Response, false means answer and do not store.
-        ``statuses``: lifetimes of other statuses, as ``{404: 30}``. ``max_body``: bytes.
-        ``blocking``: the async view blocks; run it on a thread with a loop of its own.
-        ``run_before_request``: the render runs the app's hooks too. ``emit_cache_control``: the
-        asker's browser may keep the answer while it is fresh. ``request_directives``: heed the
-        request's Cache-Control (RFC 9111 §5.2.1), by which any client can force loads.
-        ``cdn_timeout``: seconds that CDNs may keep a public answer (CDN-Cache-Control, RFC 9213).
-        ``compress``: True, or some of ``"br"``, ``"zstd"`` and ``"gzip"``: keep the answer encoded
-        in these as well, for who accepts them (RFC 9110 §12.5.3).
+        ``soft_timeout``: seconds a caller waits where an older answer can stand in.
+        ``load_timeout``: seconds a load may take. ``wait_timeout``: seconds a caller waits at all,
+        then 503 while the load goes on. ``tags``: names, or a callable of the Response; its
+        Cache-Groups are tags too (RFC 9875). ``unless``: called in the request, true means pass.
+        ``store_if``: called with the Response, false means answer and do not store.
+        ``statuses``: lifetimes of other statuses, as ``{404: 30}``. ``max_body``: bytes of the
+        largest body that is stored. ``blocking``: the async view blocks; run it on a thread with a
+        loop of its own. ``run_before_request``: the render runs the app's hooks too.
+        ``emit_cache_control``: the asker's browser may keep the answer while it is fresh.
+        ``request_directives``: heed the request's Cache-Control (RFC 9111 §5.2.1), by which any
+        client can force loads. ``cdn_timeout``: seconds that CDNs may keep a public answer
+        (CDN-Cache-Control, RFC 9213). ``compress``: True, or some of ``"br"``, ``"zstd"`` and
+        ``"gzip"``: keep the answer encoded in these as well, for who accepts them
+        (RFC 9110 §12.5.3).
 
         Raises `TypeError` or `ValueError` for bad options, for those that make no sense together,
         and for what is not a view; `ImportError` where ``compress`` needs a library. Under
@@ -220,14 +223,18 @@ class Decorators(Verbs):
         """Cache a function's results by its arguments; ``async def`` or ``def``.
 
         The decorated function is awaited, ``await fn(...)``, or called as ``fn.sync(...)``. It runs
-        in a fresh app context, never in a request. Time options as in `cacher`. ``key`` is called
-        with the arguments and gives what stands for them. ``copy`` hands out deep copies instead of
-        the stored object. ``sizeof`` gives a result's bytes.
+        in a fresh app context, never in a request. Time options as in `cacher`.
 
-        With a shared store results travel as what their return annotation says, if they come back
-        equal; else they stay in this process's memory, and the log names type and function once.
-        ``shared=False`` says that they are meant to; ``codec``, with ``encode(value) -> bytes`` and
-        ``decode(bytes)``, carries what nothing else does.
+        ``timeout``: seconds that a result lives. ``key``: called with the arguments, gives what
+        stands for them. ``tags``: names, or a callable of the result. ``store_if``: called with the
+        result, false means return and do not store. ``copy``: hand out deep copies instead of the
+        stored object. ``sizeof``: called with a result, gives its bytes. ``shared``: False, results
+        stay in this process's memory, whatever store is behind it. ``codec``: an object with
+        ``encode(value) -> bytes`` and ``decode(bytes)``, by which results travel to a shared store.
+
+        With a shared store, results without a ``codec`` travel as what their return annotation
+        says, if they come back equal; else they stay in this process's memory, and the log names
+        type and function once.
 
         Raises `TypeError` or `ValueError` for bad options; a call with an argument that cannot be
         keyed raises `TypeError`.

@@ -28,6 +28,7 @@ from .policy import Verdict
 from .replies import Given, Reply, negotiated, reply_to
 from .site import Decorated, Site, query_of
 from .store import LARGEST_READY, MOST_READY
+from .tally import Tally
 
 
 class Missing(NamedTuple):
@@ -47,10 +48,13 @@ class Ready:
     that a door hands on, once it has made one.
     """
 
-    __slots__ = ("entry", "lines", "place", "reply", "since", "until", "url")
+    __slots__ = ("entry", "lines", "place", "reply", "since", "tally", "until", "url")
 
-    def __init__(self, place: Place, url: ViewKey, entry: Entry, now: float, reply: Reply) -> None:
+    def __init__(
+        self, place: Place, tally: Tally, url: ViewKey, entry: Entry, now: float, reply: Reply
+    ) -> None:
         self.place = place
+        self.tally = tally
         self.url = url
         self.entry = entry
         self.reply = reply._replace(fields=list(reply.fields))  # that one is the server's to change
@@ -110,7 +114,12 @@ class Door:
             return None
         if engine.store.peek(ready.url) is not ready.entry:  # renewed, purged or evicted
             return None
-        engine.hits += 1
+        tally = ready.tally
+        tally.hits += 1
+        tally.saved += ready.entry.cost
+        if "hit" in engine.events.wanted:
+            age = engine.clock() - ready.entry.stored
+            engine.events.tell("hit", tally.view, ready.url, seconds=age)
         return ready
 
     def answer(
@@ -137,13 +146,14 @@ class Door:
             return None
         more = self._more(place, environ)
         missing = Missing(place, url, found, environ, whole)
-        given = serve(engine, found, lambda: self._load(missing), more)
+        tally = engine.tallies[place.view.name]
+        given = serve(engine, tally, found, lambda: self._load(missing), more)
         if given is None:
             return missing
         reply = reply_to(environ, negotiated(environ, given), found.now)
         if plain is not None and found.key is url and _says_all(found, plan):
             assert found.entry is not None
-            self._make_ready(plain, Ready(place, url, found.entry, found.now, reply))
+            self._make_ready(plain, Ready(place, tally, url, found.entry, found.now, reply))
         return reply
 
     def _make_ready(self, plain: Hashable, ready: Ready) -> None:
@@ -161,11 +171,10 @@ class Door:
         result = await engine.afetch(load, force=why.force)
         if result is None or result.how in (How.PASS, How.FAILED):
             return Awaited(load, why, result)
-        engine.misses += 1
+        view, more = missing.place.view.name, self._more(missing.place, missing.environ)
+        engine.note_miss(view, load.key)
         now = engine.clock()
-        given: Given = loaded(
-            engine, result, now, why, **self._more(missing.place, missing.environ)
-        )
+        given: Given = loaded(engine, engine.tallies[view], load.key, result, now, why, **more)
         reply = reply_to(missing.environ, negotiated(missing.environ, given), now)
         if http.lines(reply.fields, "set-cookie"):  # one person's: nothing of ours goes with it
             reply.fields[:] = http.without_ours(reply.fields)

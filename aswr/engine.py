@@ -9,14 +9,17 @@ Must not know Flask.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from .board import CLOSED
 from .codec import Entry
 from .concert import Concert
 from .errors import WaitTimeout
+from .events import Because
 from .flight import How, Load, Result, Waiter, current_flight
 from .keys import CallKey
 from .policy import Decision, Verdict, covers, decide
@@ -49,9 +52,11 @@ class Engine(Concert):
         if not self.wants(load.key):
             return
         self._asked.add(load.key)
-        self.runtime.post(self._start, load)
+        self.runtime.post(self._start, replace(load, cause=self.events.cause("stale")))
 
-    def enlist(self, load: Load, *, force: bool = False, sync: bool = False) -> Waiter:
+    def enlist(
+        self, load: Load, *, force: bool = False, sync: bool = False, why: Because = "miss"
+    ) -> Waiter:
         """A waiter at the end of the load's flight, which begins if there is none.
 
         ``force`` loads even where the entry is fresh. ``sync`` says that `wait` will be called,
@@ -59,6 +64,7 @@ class Engine(Concert):
         turned away with a `WaitTimeout` as his result; the load begins all the same.
         """
         parent = current_flight.get()
+        load = replace(load, cause=self.events.cause(why))
         waiter = Waiter(load, parent=parent, force=force)
         if self.closed:
             waiter.resolve(CLOSED)
@@ -74,22 +80,27 @@ class Engine(Concert):
             runtime.post(self._join, waiter)
         return waiter
 
-    def fetch(self, load: Load, twin: str, *, force: bool = False) -> Result | None:
+    def fetch(
+        self, load: Load, twin: str, *, force: bool = False, why: Because = "miss"
+    ) -> Result | None:
         """Enlist, and `wait` as long as the load's options say; for synchronous code."""
-        waiter = self.enlist(load, force=force, sync=True)
+        waiter = self.enlist(load, force=force, sync=True, why=why)
         patience = self.patience(waiter)
         result = self.wait(waiter, patience, twin)
         if result is None and (rest := self._rest(load, patience)) > 0:
-            result = self.wait(self.enlist(load, force=force, sync=True), rest, twin)
+            again = self.enlist(load, force=force, sync=True, why=why)
+            result = self.wait(again, rest, twin)
         return result
 
-    async def afetch(self, load: Load, *, force: bool = False) -> Result | None:
+    async def afetch(
+        self, load: Load, *, force: bool = False, why: Because = "miss"
+    ) -> Result | None:
         """As `fetch`, on any event loop."""
-        waiter = self.enlist(load, force=force)
+        waiter = self.enlist(load, force=force, why=why)
         patience = self.patience(waiter)
         result = await self.await_(waiter, patience)
         if result is None and (rest := self._rest(load, patience)) > 0:
-            result = await self.await_(self.enlist(load, force=force), rest)
+            result = await self.await_(self.enlist(load, force=force, why=why), rest)
         return result
 
     def _rest(self, load: Load, waited: float | None) -> float:
@@ -109,6 +120,7 @@ class Engine(Concert):
         runtime = self.runtime
         runtime.waiting += 1
         self.waiting += 1
+        began = time.monotonic()
         try:
             runtime.refuse_on_loop(twin)
             with runtime.executor.blocking():
@@ -121,6 +133,7 @@ class Engine(Concert):
             waiter.gone = True  # needs no room on the stack, which may be why he leaves
             self.waiting -= 1
             runtime.waiting -= 1
+            self._note_wait(waiter, began)
             self._see_off(waiter, runtime)
 
     async def await_(self, waiter: Waiter, patience: float | None) -> Result | None:
@@ -129,6 +142,7 @@ class Engine(Concert):
             return waiter.future.result()
         runtime = self.runtime
         self.waiting += 1
+        began = time.monotonic()
         try:
             future = asyncio.wrap_future(waiter.future)
             with runtime.executor.blocking():  # a compute thread with an event loop of its own
@@ -136,7 +150,13 @@ class Engine(Concert):
             return waiter.future.result() if waiter.future.done() else None
         finally:
             self.waiting -= 1
+            self._note_wait(waiter, began)
             self._see_off(waiter, runtime)
+
+    def _note_wait(self, waiter: Waiter, began: float) -> None:
+        tally = self.tallies[waiter.load.name]
+        tally.waits += 1
+        tally.waited += time.monotonic() - began
 
     def _see_off(self, waiter: Waiter, runtime: Runtime) -> None:
         """He waits no more: where that is for want of patience, his flight must know."""
@@ -184,6 +204,7 @@ class Engine(Concert):
 
     def _purge(self, purge: Purge) -> Cleaning:
         number = self.store.stamps.purge(purge)
+        self._tell_purged(purge)
         return lambda: self._clean(purge, number)
 
     async def _clean(self, purge: Purge, number: int) -> bool:
@@ -206,16 +227,11 @@ class Engine(Concert):
         self.runtime.post(self._enjoin, idle)
         return idle
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """Counters and sizes, as of now."""
         memory = self.store.memory
         return {
-            "hits": self.hits,
-            "stale_hits": self.stale_hits,
-            "misses": self.misses,
-            "passes": self.passes,
-            "loads": self.loads,
-            "load_failures": self.load_failures,
+            **self.tallies.total(),
             "flights": len(self.flights),
             "queued": len(self._backlog),
             "waiting": self.waiting,

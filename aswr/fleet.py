@@ -135,7 +135,7 @@ class Fleet(Tier):
         link = Link(client, self.timeout, self.breaker, runtime.task)
         back = Backplane(
             link, self.breaker, self.stamps, self.clock, f"{own}aswr:{{{self._space}}}:",
-            self._interval, self.listener, self._untold,
+            self._interval, self.listener, self._untold, lambda: self.describe(),
         )  # fmt: skip
         self._shelf = Shelf(
             f"{own}aswr:{self._space}:", link, back, self._envelopes, self.stamps, self.clock,
@@ -354,6 +354,7 @@ class Fleet(Tier):
             kept = await shelf.link.run(RENEW, shelf.names(lease.key), *words, parse=int)
             if not kept and self._held.pop(lease.token, None) is not None:
                 log.debug("the lease of %r was lost; what it loads counts by its number", lease.key)
+                self.listener.lease_lost(lease.key)
 
     def _recovered(self) -> None:
         self.runtime().task(self._catch_up(), "aswr catch up", contextvars.Context())
@@ -376,6 +377,20 @@ class Fleet(Tier):
                 if (base := base_of(key)) != key:
                     await self._save_note(base, entry)
                 await self._store(key, entry, "", told=True)
+
+    async def workers(self) -> list[dict[str, Any]]:
+        try:
+            shelf = await self._ready()
+            return await shelf.back.described()
+        except (Unreachable, Refused):
+            return []
+
+    async def keys(self, most: int) -> list[tuple[Hashable, Entry]]:
+        try:
+            shelf = await self._ready()
+            return await shelf.everything(most)
+        except (Unreachable, Refused):
+            return []
 
     def stats(self) -> dict[str, int]:
         shelf = self._shelf

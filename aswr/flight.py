@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response
 
 from .codec import Entry
 from .errors import LoadCycle, LoadError, LoadTimeout
+from .events import UNKNOWN, Cause
 from .keys import base_of
 from .policy import Deadlines, Times
 from .runtime import Runtime, without_stop_iteration
@@ -73,6 +74,7 @@ class Load:
     is a plain function that holds an executor thread to its end; else a coroutine function.
     ``under`` gives the key under which the URL lies for this caller once it is known to read these
     inputs, and why the caller himself must pass ("": he need not); None where nothing is read.
+    ``cause`` says who asked for it.
     """
 
     key: Hashable
@@ -83,6 +85,7 @@ class Load:
     under: Callable[[tuple[str, ...]], tuple[Hashable, str]] | None = None
     shared: bool = True
     newer_than: int = 0  # only what was loaded after this number will do: a refresh was due then
+    cause: Cause = UNKNOWN
 
     def due_since(self, number: int) -> "Load":
         """The same, for a refresh that was due then: what was loaded later makes it needless."""
@@ -186,6 +189,7 @@ class Flight:
     task: "asyncio.Task[None] | None" = None  # its own, to the end
     running: "asyncio.Task[Any] | None" = None  # the user's coroutine
     timer: asyncio.TimerHandle | None = None
+    started: float | None = None  # when its load began, in the loop's time
     expired: bool = False
     names: tuple[str, ...] = ()  # inputs that its render has read so far
     heard: int = 0  # so many of them the loop has told the waiters

@@ -8,8 +8,9 @@ import contextvars
 import logging
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .ticker import Ticker
 
 log = logging.getLogger("aswr.jobs")
+
+REMEMBERED = 20  # times that a job was due
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class JobInfo:
     """One job of one app, as of now. Times are in seconds since the epoch.
 
     ``error`` says why its path cannot be refreshed or is not stored, and is empty where it is well.
+    ``history`` is when it was due of late, the last time last, and what came of it.
     """
 
     app: str
@@ -49,6 +53,7 @@ class JobInfo:
     loads: int
     next_run: float | None
     error: str
+    history: tuple[tuple[float, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class _Record:
     error: str = ""
     load: Load | None = None
     looking: bool = False  # for its loads, off the loop: the next tick does not pile up
+    history: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
 
 class Jobs:
@@ -170,7 +176,7 @@ class Jobs:
         due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
         return JobInfo(
             site.name, job.path, job.interval, record.ticks, record.loads, due,
-            record.error or _passes(site, record.load),
+            record.error or _passes(site, record.load), tuple(record.history),
         )  # fmt: skip
 
     def _pairs(self, sites: Iterable[Site]) -> list[tuple[Site, Job]]:
@@ -202,12 +208,21 @@ class Jobs:
             if record.error != str(error):
                 log.error("the job for %s cannot run: %s", job.path, error)
             record.error = str(error)
+            _note(site, job, record, f"cannot run: {error}")
             return
         finally:
             record.looking = False
         record.error, record.load = "", loads[0]
-        for load in loads:
-            record.loads += site.engine.tick(load, job.interval)
+        began = sum([site.engine.tick(load, job.interval) for load in loads])
+        record.loads += began
+        _note(site, job, record, f"began {began} load{'s' * (began != 1)}" if began else "no need")
+
+
+def _note(site: Site, job: Job, record: _Record, what: str) -> None:
+    record.history.append((site.engine.clock(), what))
+    load = record.load
+    view, key = ("", None) if load is None else (load.name, load.key)
+    site.engine.events.tell("job", view, key, reason=f"{job.path}: {what}")
 
 
 def _loads_of(site: Site, job: Job) -> list[Load]:

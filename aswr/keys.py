@@ -81,6 +81,14 @@ class CallKey(NamedTuple):
     args: Hashable
 
 
+def view_of(key: Hashable) -> str:
+    """The view or function that a key is of."""
+    base = base_of(key)
+    if isinstance(base, CallKey):
+        return base.function
+    return base.view if isinstance(base, ViewKey) else ""
+
+
 class Unkeyable(TypeError):
     """A value that no key can stand for; ``path`` says where in the argument it was."""
 

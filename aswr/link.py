@@ -13,6 +13,7 @@ of that key alone.
 import asyncio
 import contextlib
 import contextvars
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 MOST_COMMANDS = 128  # of a batch
 MOST_BYTES = 2**20  # of a batch, but for its last command
+SCAN_LIMIT = 30.0  # seconds for stepping over all keys
 BULK_LIMIT = 4.0  # times as long as a look may an upload take: nobody waits for it
 # What a server says of itself, not of a key: as redis-py's errors, or in the text of others.
 _ERRORS_OF_THE_SERVER = {
@@ -193,6 +195,26 @@ class Link:
             lane.waiting.clear()
             for batch in lane.batches - {current}:
                 batch.cancel()
+
+    async def scan(self, begins: str, ends: str, most: int) -> list[str]:
+        """Names of keys that begin and end so, at most ``most``; raises `Unreachable`.
+
+        Steps over all keys of the server, a thousand at a time: for operators, not for requests.
+        """
+        if self._closed or not self._breaker.closed:
+            raise Unreachable
+        pattern = re.sub(r"([*?\[\]\\^-])", r"\\\1", begins) + "*"
+        found: set[str] = set()
+        try:
+            async with asyncio.timeout(SCAN_LIMIT):
+                async for name in self._client.scan_iter(match=pattern, count=1000):
+                    if (text := name.decode(errors="replace")).endswith(ends):
+                        found.add(text)
+                    if len(found) >= most:
+                        break
+        except Exception as error:
+            raise Unreachable(_text(error)) from None
+        return sorted(found)
 
     # News.
 

@@ -19,6 +19,7 @@ from .inputs import Inputs, Rules
 from .keys import VariantKey, ViewKey
 from .policy import PASS, Decision, Verdict, heed
 from .replies import Given
+from .tally import Tally
 
 T = TypeVar("T")
 
@@ -121,11 +122,11 @@ def missed(engine: Engine, url: ViewKey, found: Found) -> Missed:
 
 
 def serve(
-    engine: Engine, found: Found, load: Callable[[], Load], more: Mapping[str, str]
+    engine: Engine, tally: Tally, found: Found, load: Callable[[], Load], more: Mapping[str, str]
 ) -> Given | None:
     """What is given of what was found, and its load begun where it is stale; None: a miss.
 
-    ``more`` are parameters of ``Cache-Status``.
+    ``tally`` counts it; ``more`` are parameters of ``Cache-Status``.
     """
     entry, decision = found.entry, found.decision
     if entry is None or not decision.serve:
@@ -133,27 +134,45 @@ def serve(
     if decision.load and engine.wants(found.key):
         engine.start(load())
     loads = decision.load and not engine.closed
-    return hit(engine, entry, found.now, revalidating=loads, **more)
+    return hit(engine, tally, found.key, entry, found.now, revalidating=loads, **more)
 
 
-def hit(engine: Engine, entry: Entry, now: float, *, revalidating: bool, **more: str) -> Given:
-    """What is given from the cache, and counted as a hit."""
-    engine.hits += 1
+def hit(
+    engine: Engine, tally: Tally, where: Hashable, entry: Entry, now: float, *, revalidating: bool,
+    **more: str,
+) -> Given:  # fmt: skip
+    """What is given from the cache, and counted as a hit; ``where`` is its key."""
+    tally.hits += 1
+    tally.saved += entry.cost
     rest = entry.fresh_until - now
-    if 0 < rest < _LONGEST and not more:
-        return Given(entry.value, entry, f"aswr; hit; ttl={int(rest)}")
-    detail = ""
-    if rest <= 0:
-        engine.stale_hits += 1
-        detail = "revalidating" if revalidating else "held-back"
+    if rest > 0:
+        if "hit" in engine.events.wanted:
+            engine.events.tell("hit", tally.view, where, seconds=now - entry.stored)
+        if rest < _LONGEST and not more:
+            return Given(entry.value, entry, f"aswr; hit; ttl={int(rest)}")
+        return _given_stored(entry, now, "", **more)
+    detail = "revalidating" if revalidating else "held-back"
+    _note_stale(engine, tally, where, entry, now, detail)
     return _given_stored(entry, now, detail, **more)
 
 
-def stand_in(engine: Engine, entry: Entry, now: float, detail: str, **more: str) -> Given:
+def stand_in(
+    engine: Engine, tally: Tally, where: Hashable, entry: Entry, now: float, detail: str,
+    **more: str,
+) -> Given:  # fmt: skip
     """What is given in place of a load that failed or takes too long (RFC 5861 §4)."""
-    engine.hits += 1
-    engine.stale_hits += 1
+    tally.hits += 1
+    tally.saved += entry.cost
+    _note_stale(engine, tally, where, entry, now, detail)
     return _given_stored(entry, now, detail, **more)
+
+
+def _note_stale(
+    engine: Engine, tally: Tally, where: Hashable, entry: Entry, now: float, why: str
+) -> None:
+    tally.stale_hits += 1
+    age = now - entry.stored
+    engine.events.tell("stale", tally.view, where, seconds=age, reason=why)
 
 
 def _given_stored(entry: Entry, now: float, detail: str, **more: str) -> Given:
@@ -162,10 +181,13 @@ def _given_stored(entry: Entry, now: float, detail: str, **more: str) -> Given:
     return Given(entry.value, entry, status)
 
 
-def loaded(engine: Engine, result: Result, now: float, why: Missed, **more: str) -> Given:
+def loaded(
+    engine: Engine, tally: Tally, where: Hashable, result: Result, now: float, why: Missed,
+    **more: str,
+) -> Given:  # fmt: skip
     """What is given of a load that brought an answer."""
     if result.how is How.HIT and result.entry is not None:
-        return hit(engine, result.entry, now, revalidating=True, **more)
+        return hit(engine, tally, where, result.entry, now, revalidating=True, **more)
     stored = result.how in (How.STORED, How.COLLAPSED)
     status = http.cache_status(
         fwd=why.fwd, fwd_status=result.status or False, stored=result.how is How.STORED,

@@ -19,7 +19,7 @@ from flask.ctx import RequestContext
 from flask.globals import _cv_request, request
 from flask.signals import request_started
 
-from . import backend, runtime
+from . import backend, clocks, runtime
 from .answers import keep_cookies_apart, leave_final_answers_alone
 from .asgi import AsgiApp
 from .bridge import Bridge
@@ -62,13 +62,14 @@ class CacheManager(Decorators):
         cache: CacheSource = None,
         *,
         max_bytes: int | UnsetType = UNSET,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | UnsetType = UNSET,
         base_url: str | UnsetType = UNSET,
         drain_timeout: Seconds | UnsetType = UNSET,
     ) -> None:
         super().__init__()
         self._cache = backend.check(cache)
-        self._clock = check_callable("clock", clock)
+        self._clock = check_callable("clock", clocks.default if clock is UNSET else clock)
+        self._hooks = []
         self._given = {
             "ASWR_MAX_BYTES": max_bytes,
             "ASWR_BASE_URL": base_url,
@@ -123,6 +124,8 @@ class CacheManager(Decorators):
         app.extensions["aswr"] = self
         app.extensions[SITE] = site
         self._sites[app] = site
+        for hook, kinds in self._hooks:
+            site.engine.events.subscribe(hook, *kinds)
         self._install(app, site)
 
     def _install(self, app: Flask, site: Site) -> None:

@@ -75,13 +75,11 @@ class Memoized:
         engine = site.engine
         _, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
-            engine.misses += 1
+            engine.note_miss(self.name, key)
             return None, self.load(site, key, args, kwargs)
-        engine.hits += 1
-        if decision.verdict is not Verdict.FRESH:
-            engine.stale_hits += 1
-            if decision.load:
-                engine.start(self.load(site, key, args, kwargs))
+        engine.note_hit(self.name, key, entry, stale=decision.verdict is not Verdict.FRESH)
+        if decision.load:
+            engine.start(self.load(site, key, args, kwargs))
         return self._out(entry.value), None
 
     def finish(self, site: Site, load: Load, result: Result | None) -> Any:
@@ -257,7 +255,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
 
     A fresh hit ends in the call itself, as it would in `Memoized.begin`; all else goes on to there.
     """
-    key_of, by_reference = memoized.key, not memoized.copies
+    name, key_of, by_reference = memoized.name, memoized.key, not memoized.copies
 
     @functools.wraps(memoized.function)
     async def call(*args: Any, **kwargs: Any) -> Any:
@@ -267,7 +265,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
         key = key_of(args, kwargs)
         entry = site.store.peek(key)
         if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
-            site.engine.hits += 1
+            site.engine.note_hit(name, key, entry)
             return entry.value
         value, load = memoized.begin(site, key, entry, args, kwargs)
         return value if load is None else await _await(memoized, site, load, args, kwargs)
@@ -279,7 +277,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
         key = key_of(args, kwargs)
         entry = site.store.peek(key)
         if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
-            site.engine.hits += 1
+            site.engine.note_hit(name, key, entry)
             return entry.value
         value, load = memoized.begin(site, key, entry, args, kwargs)
         return value if load is None else _wait(memoized, site, load, args, kwargs)

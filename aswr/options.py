@@ -28,25 +28,58 @@ UnsetType = Literal[Unset.UNSET]
 
 MIB = 1024 * 1024
 
-# Every config key, with the default that holds where the app's config says nothing.
+# Every config key, with the default that holds where the app's config says nothing. The manual's
+# table of keys is made of this: the comment above a key says what it is for.
 CONFIG: Final[Mapping[str, Any]] = {
+    # False: every decorator passes, jobs are silent, verbs do nothing. For tests.
     "ASWR_ENABLED": True,
+    # What other processes share: an address of Redis or Valkey, an aiocache cache object, or a
+    # factory of one. None: every process keeps its own entries.
     "ASWR_CACHE": None,
+    # The bound of the memory cache, in each process.
     "ASWR_MAX_BYTES": 64 * MIB,
+    # What keys in the shared store begin with. None: the app's name.
     "ASWR_NAMESPACE": None,
+    # Joins the namespace: a new version starts empty.
     "ASWR_VERSION": "",
+    # For how long a load whose process died holds up the others; 0.5 or more.
     "ASWR_LEASE": 5.0,
+    # For how long the shared store may take, connecting included; at most half of
+    # ASWR_PROPAGATION.
     "ASWR_STORE_TIMEOUT": 0.25,
+    # What is larger is compressed in the shared store. None: nothing is.
     "ASWR_STORE_COMPRESS": 16 * 1024,
+    # After this time every process that reaches the shared store knows of a purge.
     "ASWR_PROPAGATION": 1.0,
+    # What a process that does not reach the shared store does with its memory: "serve" it until
+    # it ends, or "refuse" to, and load for every request.
     "ASWR_PARTITION": "serve",
+    # True: entries in the shared store are signed by the app's secret_key.
     "ASWR_SIGN": False,
+    # Where renders pretend to be. None: SERVER_NAME, else localhost.
     "ASWR_BASE_URL": None,
+    # For how long loads may go on when the process ends.
     "ASWR_DRAIN_TIMEOUT": 5.0,
+    # Loads at a time for which nobody waits, of stale answers and of jobs; the others queue, the
+    # most used first.
     "ASWR_MAX_LOADS": 32,
+    # Threads that may wait for loads; the next caller gets 503.
     "ASWR_MAX_WAITERS": 256,
+    # Executor threads for synchronous loads. None: five for each core, at most 32.
     "ASWR_WORKERS": None,
+    # Threads for Flask under ASGI.
     "ASWR_THREADS": 64,
+    # True: every async function that Flask calls, cached or not, runs on aswr's loop.
+    "ASWR_RUN_ASYNC_VIEWS": False,
+    # True: a view that reads what can never be shared raises UnkeyedInput.
+    "ASWR_STRICT": False,
+    # Inputs and functions that no view's answer depends on, beside those of each view's ignore=.
+    "ASWR_IGNORE": (),
+    # More headers that are one caller's own, as patterns: "X-Customer-*".
+    "ASWR_PERSONAL": (),
+    # Variants of one URL; past them a new one is stored when it is asked for twice.
+    "ASWR_MAX_VARIANTS": 64,
+    # What a decorator's option of the same name is where it is left out.
     "ASWR_REFRESH_MARGIN": None,
     "ASWR_STALE_IF_ERROR": 0.0,
     "ASWR_JITTER": 0.0,
@@ -57,15 +90,10 @@ CONFIG: Final[Mapping[str, Any]] = {
     "ASWR_MAX_BODY": 4 * MIB,
     "ASWR_BLOCKING": False,
     "ASWR_RUN_BEFORE_REQUEST": False,
-    "ASWR_RUN_ASYNC_VIEWS": False,
     "ASWR_EMIT_CACHE_CONTROL": False,
     "ASWR_REQUEST_DIRECTIVES": False,
     "ASWR_CDN_TIMEOUT": None,
     "ASWR_COMPRESS": (),
-    "ASWR_STRICT": False,
-    "ASWR_IGNORE": (),
-    "ASWR_PERSONAL": (),
-    "ASWR_MAX_VARIANTS": 64,
 }
 
 

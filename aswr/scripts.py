@@ -14,6 +14,7 @@ which microseconds since the epoch need until the year 2255.
     log      aswr:{NAMESPACE:VERSION}:log           sorted set: name of a purge -> its place in the
                                                     log, a number; "!" and the epoch, at infinity
     workers  aswr:{NAMESPACE:VERSION}:workers       sorted set: worker -> when it was last heard
+    status   aswr:{NAMESPACE:VERSION}:status:WORKER how a worker describes itself
 
 An *epoch* begins where there are no numbers, where they and the log do not belong together, and
 where the last number is lower than one that was given out: the store is new, was emptied, lost one
@@ -252,6 +253,23 @@ return 1
 
 # What lies at a key. KEYS[1] entry; ARGV: bytes that the caller takes.
 LOOK: Final = Script(_HEAD + "return look(KEYS[1], ARGV[1])")
+
+# Say how a worker is. KEYS[1] its status; ARGV: text, milliseconds.
+DESCRIBE: Final = Script("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1")
+
+# How all workers are. KEYS[1] workers; ARGV: what the names of statuses begin with, which lie in
+# the same slot. Returns workers and texts in turn.
+WORKERS: Final = Script("""
+local reply = {}
+for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local said = redis.call('GET', ARGV[1] .. worker)
+  if said then
+    table.insert(reply, worker)
+    table.insert(reply, said)
+  end
+end
+return reply
+""")
 
 # Keep a lease. KEYS as of CLAIM; ARGV: token, milliseconds. Returns whether it was still held.
 RENEW: Final = Script("""

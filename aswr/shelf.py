@@ -4,6 +4,7 @@ Owns no state but a count. Loop only, and the executor for what takes long. Know
 but where they lie.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -14,8 +15,8 @@ from .backplane import Backplane
 from .codec import Entry
 from .envelope import LARGEST, Envelopes, Unreadable, number_in
 from .keys import digest
-from .link import Link, Refused
-from .packed import pack
+from .link import MOST_COMMANDS, Link, Refused
+from .packed import pack, unpack
 from .runtime import Runtime
 from .scripts import DROP, LOOK, STORE
 from .stamps import MICRO, NEVER, Stamps
@@ -111,12 +112,34 @@ class Shelf:
 
     async def _sealed(self, key: Hashable, entry: Entry, plain: bytes | None) -> bytes:
         offset = self._stamps.offset
-        payload = codec.encode(entry, plain, self.back.epoch, offset / MICRO)
+        payload = codec.encode(entry, plain, self.back.epoch, offset / MICRO, pack(key))
         ends = entry.error_until if entry.names or entry.passing else entry.fresh_until
         name, until = self.names(key)[0].encode(), int(ends * MICRO) + offset
         seal = partial(self._envelopes.seal, name, entry.born, until, payload)
         data: bytes = await self._off_loop(seal, len(payload))
         return data
+
+    async def everything(self, most: int) -> list[tuple[Hashable, Entry]]:
+        """The living entries and their keys, at most so many, in no order; raises as `Link.run`."""
+        names = await self.link.scan(f"{self._prefix}{{", "}", most)
+        found: list[tuple[Hashable, Entry]] = []
+        for first in range(0, len(names), MOST_COMMANDS):
+            batch = names[first : first + MOST_COMMANDS]
+            listed = await asyncio.gather(*map(self._listed, batch))
+            found += [pair for pair in listed if pair is not None]
+        return found
+
+    async def _listed(self, name: str) -> tuple[Hashable, Entry] | None:
+        data = await self.link.run(LOOK, (name,), LARGEST, parse=bytes_in)
+        try:
+            _, payload = self._envelopes.open(name.encode(), data)
+            key = unpack(codec.key_in(payload))
+        except (Unreadable, ValueError):
+            return None
+        if data is None or self.names(key)[0] != name:
+            return None
+        entry = await self.opened(key, data)
+        return None if entry is None else (key, entry)
 
     async def drop(self, key: Hashable, number: int) -> None:
         """Drop what lies at a key, unless it is newer than that; raises as `Link.run`."""

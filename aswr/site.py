@@ -88,6 +88,7 @@ class Site:
         self.engine = Engine(
             app.name, self.store, runtime, clock=clock, random=random.random, shared=self.shared,
             max_waiters=config["ASWR_MAX_WAITERS"], max_loads=config["ASWR_MAX_LOADS"],
+            sender=self._app,
         )  # fmt: skip
         self._plans: dict[str, Plan] = {}  # by name: a view may hold its app
         self.sharing = Sharing()

@@ -58,6 +58,7 @@ class Store:
         self._clock = clock
         self._max_bytes = max_bytes
         self._max_variants = max_variants
+        self.on_evict: Callable[[Hashable], None] | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -67,7 +68,7 @@ class Store:
         )
 
         self.stamps.forget()
-        self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._unindex)
+        self.memory = MemoryCache(self._max_bytes, clock=self._clock, on_evict=self._evicted)
         self._commons = Commons()
         self._ready: dict[Hashable, tuple[Kept, Entry]] = {}  # what was peeked of late, as it is
         self._paths: dict[str, ViewKey | set[ViewKey]] = {}  # most paths have one URL
@@ -234,6 +235,11 @@ class Store:
             self._paths[url.path] = {known, url}
         if type(key) is VariantKey:
             self._urls.setdefault(url, Variants()).keys.setdefault(key, born)
+
+    def _evicted(self, key: Hashable) -> None:
+        self._unindex(key)
+        if self.on_evict is not None:
+            self.on_evict(key)
 
     def _unindex(self, key: Hashable) -> None:
         """Forget a key that is no longer in memory, and its URL with its last one."""

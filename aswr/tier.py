@@ -11,8 +11,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
+from .breaker import Breaker
 from .codec import Entry, Uncarriable
 from .runtime import Runtime
 from .stamps import Purge, Stamps
@@ -78,6 +79,8 @@ class Listener(Protocol):
     def read_elsewhere(self, base: Hashable, names: tuple[str, ...], passing: str) -> None: ...
     def cut_off(self) -> None: ...
     def clamped(self, most: int) -> None: ...
+    def breaker_changed(self, what: str) -> None: ...
+    def lease_lost(self, key: Hashable) -> None: ...
     def held(self, key: Hashable) -> Entry | None: ...
     def known(self, base: Hashable, names: tuple[str, ...]) -> tuple[str, ...]: ...
 
@@ -89,6 +92,8 @@ class Tier(ABC):
     timeout = 0.25  # seconds that the store may take to answer what a caller waits for
     poll = 1.0  # seconds after which who follows another process's load asks again
     lease = 0.0  # seconds after which the load of a process that died is another's
+    breaker: Breaker
+    describe: Callable[[], dict[str, Any]] = dict  # this process, for who looks at the fleet
 
     def __init__(
         self, stamps: Stamps, clock: Callable[[], float], carriers: dict[str, Carrier]
@@ -102,6 +107,7 @@ class Tier(ABC):
         """Whose loop it lives on, and who is told; before anything else."""
         self.runtime = runtime
         self.listener = listener
+        self.breaker.on_change = listener.breaker_changed
 
     def unpacker(self, key: Hashable) -> Callable[[bytes], object] | None:
         """How the result at a key is made of bytes; None at a view's key."""
@@ -179,6 +185,14 @@ class Tier(ABC):
     def owe(self, purge: Purge, number: int) -> None:
         """A purge was made before there was this store: tell it with the next."""
         return  # where nobody hears of purges
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """The processes that share the store, as each describes itself."""
+        return []  # where they cannot be heard of
+
+    async def keys(self, most: int) -> list[tuple[Hashable, Entry]]:
+        """What lies in the store, at most so much of it, in no order."""
+        return []  # where it cannot be listed
 
     @abstractmethod
     def stats(self) -> dict[str, int]:

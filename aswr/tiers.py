@@ -57,6 +57,7 @@ class Shared:
         self._stamps = stamps
         self._clock = clock
         self.carriers: dict[str, Carrier] = {}  # of memoized functions, by name
+        self.describe: Callable[[], dict[str, Any]] = dict  # this process, for the others
         self._made: Tier | None = None
         self._untold: list[tuple[Purge, int]] = []  # made while the factory failed
         self._breaker = Breaker(f"the factory of the shared store of {name!r}", lambda: None)
@@ -80,8 +81,10 @@ class Shared:
         """The store, made if need be; None where none is meant, or its factory fails."""
         if self._made is None and self._source is not None:
             self._made = self._make(runtime().loop.time())
+            self._breaker.on_change = listener.breaker_changed
             if self._made is not None:
                 self._made.attach(runtime, listener)
+                self._made.describe = self.describe
                 for purge, number in self._untold:
                     self._made.owe(purge, number)
                 self._untold.clear()

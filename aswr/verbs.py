@@ -8,12 +8,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from flask import Flask
 from flask.globals import _cv_app
 
 from .codec import Entry
 from .engine import Cleaning, Engine
+from .events import Hook, Kind
 from .flight import How, Load, Result
 from .keys import split_path
 from .runtime import Runtime
@@ -34,6 +36,7 @@ class Verbs(ABC):
     """What can be asked of a manager. ``_sites`` holds its live apps."""
 
     _sites: Mapping[Flask, Site]
+    _hooks: list[tuple[Hook, tuple[Kind, ...]]]
 
     @abstractmethod
     def _loop(self) -> Runtime:
@@ -59,7 +62,8 @@ class Verbs(ABC):
             self._running.refuse_on_loop(twin)
         plain, *variants = loads_of(site, path)
         waiters = [
-            engine.enlist(load, force=True, sync=load is plain) for load in (plain, *variants)
+            engine.enlist(load, force=True, sync=load is plain, why="refresh")
+            for load in (plain, *variants)
         ]
         results = [engine.wait(waiter, engine.patience(waiter), twin) for waiter in waiters]
         return _refreshed(site, plain, results[0])
@@ -70,7 +74,9 @@ class Verbs(ABC):
         if site is None:
             return None
         plain, *variants = loads_of(site, path)
-        fetches = [site.engine.afetch(load, force=True) for load in (plain, *variants)]
+        fetches = [
+            site.engine.afetch(load, force=True, why="refresh") for load in (plain, *variants)
+        ]
         return _refreshed(site, plain, (await asyncio.gather(*fetches))[0])
 
     def invalidate(self, path: str, *, stale: bool = False) -> bool:
@@ -133,10 +139,37 @@ class Verbs(ABC):
         entry = site.store.glance(site.plain_key(path))
         return None if entry is None or entry.passing else entry
 
-    def stats(self) -> dict[str, int]:
-        """Counters and sizes of the app's cache, as of now."""
+    def stats(self) -> dict[str, Any]:
+        """Counters and sizes of the app's cache in this process, as of now.
+
+        Times are in seconds. ``seconds_saved``: what the loads took of which hits were the answers.
+        """
         site = self._for_verb()
         return {} if site is None else site.engine.stats()
+
+    def view_stats(self) -> dict[str, dict[str, Any]]:
+        """The counters among `stats`, by the names of views and memoized functions."""
+        site = self._for_verb()
+        tallies = {} if site is None else dict(site.engine.tallies)
+        return {view: tally.counts() for view, tally in sorted(tallies.items())}
+
+    def subscribe(self, hook: Hook, *kinds: Kind) -> Callable[[], None]:
+        """Call ``hook(event)`` with each `aswr.Event` of these kinds, or of all, in every app.
+
+        Also in apps that come later. It is called where the thing happens: on a caller's thread or
+        on aswr's loop; it must be quick and must not wait; what it raises is logged, once. Calling
+        what is returned ends it. `aswr.signals` has the same as signals. Raises `ValueError` for
+        an unknown kind.
+        """
+        ends = [site.engine.events.subscribe(hook, *kinds) for site in self._live()]
+        self._hooks.append((hook, kinds))
+
+        def end() -> None:
+            for each in ends:
+                each()
+            self._hooks.remove((hook, kinds))
+
+        return end
 
     def _live(self) -> list[Site]:
         return [site for site in list(self._sites.values()) if site.live]

@@ -265,7 +265,8 @@ class CachedView:
             if found.inputs is not None:
                 self._notes.passes(found.inputs.carried(found.names), rules.kind)
             return Pass(found.why, names=found.names)
-        given = serve(engine, found, lambda: self._load(asked, found), self._more(asked.context))
+        more, tally = self._more(asked.context), engine.tallies[self.name]
+        given = serve(engine, tally, found, lambda: self._load(asked, found), more)
         if given is None:
             return self._miss(asked, found)
         return self._respond(asked.context, given, found.now, asked.plan)
@@ -278,7 +279,7 @@ class CachedView:
             return Pass("no-store", fwd="request", names=found.names)
         if passing := asked.site.sharing.passes(asked.key.view, engine.clock()):
             return Pass(passing, names=found.names)
-        engine.misses += 1
+        engine.note_miss(self.name, found.key)
         if engine.closed:
             return Pass("closed")
         return Pending(self._load(asked, found), missed(engine, asked.key, found))
@@ -360,7 +361,8 @@ class CachedView:
             return Pass(result.detail, names=names)
         if result.how is How.FAILED:
             return self._failed(context, pending, result, now)
-        given = loaded(engine, result, now, pending.missed, **self._more(context))
+        tally, more = engine.tallies[self.name], self._more(context)
+        given = loaded(engine, tally, pending.load.key, result, now, pending.missed, **more)
         return self._respond(context, given, now)
 
     def _older(
@@ -371,7 +373,8 @@ class CachedView:
         entry = engine.fallback(pending.load)
         if entry is None or not isinstance(entry.value, Answer):
             return None
-        given = stand_in(engine, entry, now, detail, **self._more(context))
+        tally, more = engine.tallies[self.name], self._more(context)
+        given = stand_in(engine, tally, pending.load.key, entry, now, detail, **more)
         return self._respond(context, given, now)
 
     def _failed(
@@ -421,7 +424,7 @@ class CachedView:
         site = self._site(context)
         if step.body is not None:
             return value
-        site.engine.passes += 1
+        site.engine.note_pass(self.name, step.detail or step.fwd)
         if not step.detail and step.fwd == "bypass":
             return value
         # A copy: the view may return one object again and again.
@@ -462,5 +465,5 @@ def _awaited(asked: Asked) -> Pending | None:
     awaited: Awaited | None = dict.pop(asked.context.request.environ, AWAITED, None)  # not a read
     if awaited is None or awaited.load.base != asked.key:
         return None
-    asked.site.engine.misses += 1
+    asked.site.engine.note_miss(awaited.load.name, awaited.load.key)
     return Pending(awaited.load, awaited.missed, awaited)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as changed
 
+from aswr.breaker import Breaker
 from aswr.codec import Entry
 from aswr.engine import Engine
 from aswr.errors import LoadTimeout, WaitTimeout
@@ -59,6 +60,7 @@ class Member(Tier):
 
     def __init__(self, common: Common, stamps: Stamps) -> None:
         super().__init__(stamps, common.clock, {})
+        self.breaker = Breaker("the common store", lambda: None)
         self._common = common
         self.up = True
         self.hears = True

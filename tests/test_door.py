@@ -457,7 +457,8 @@ class TestHits:
         stats = []
         for shop in shops:
             shop.get()
-            stats.append({**shop.manager.stats(), "evictions": 0})
+            told = shop.manager.stats()
+            stats.append({name: told[name] for name in told if "seconds" not in name})
         assert stats[0] == stats[1]
         names = ("hits", "stale_hits", "misses", "loads")
         assert [stats[0][name] for name in names] == [2, 1, 2, 3]

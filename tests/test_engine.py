@@ -324,7 +324,7 @@ def test_fifty_waiters_share_one_load(bench: Bench, sync: bool) -> None:
 
     *results, waiting = together([visitor] * 50 + [lead])
     assert waiting == 50
-    assert source.loads == bench.engine.loads == 1
+    assert source.loads == bench.engine.stats()["loads"] == 1
     assert [result.value for result in results] == ["page"] * 50
     hows = [result.how for result in results]
     assert hows.count(How.STORED) == 1
@@ -522,7 +522,7 @@ def test_retries_back_off_and_a_good_load_ends_it(bench: Bench) -> None:
         assert bench.served() == "page"
         bench.clock.now = retry_at
     assert waits == [RETRY_FIRST * n for n in (1, 2, 4, 8, 16, 32, 60, 60, 60)]
-    assert source.loads == bench.engine.load_failures + 1 == 10
+    assert source.loads == bench.engine.stats()["load_failures"] + 1 == 10
     bench.engine.start(source.load)
     source.next().give("new")
     bench.join()
@@ -1238,7 +1238,7 @@ def test_load_timeout_cancels_an_async_load(bench: Bench) -> None:
     assert len({id(error) for error in errors}) == 3
     bench.join()
     assert call.outcome.cancelled()
-    assert (bench.engine.load_failures, bench.engine.flights) == (1, {})
+    assert (bench.engine.stats()["load_failures"], bench.engine.flights) == (1, {})
 
 
 def test_who_comes_while_a_load_is_being_cancelled_learns_why(bench: Bench) -> None:
@@ -1264,7 +1264,7 @@ def test_a_sync_load_past_its_time_is_still_used(bench: Bench) -> None:
     assert isinstance(bench.result(first).value, LoadTimeout)
     late = bench.ask(source)
     assert isinstance(bench.result(late).value, LoadTimeout), "a late waiter waits his own time"
-    assert (source.loads, bench.engine.load_failures) == (1, 1)
+    assert (source.loads, bench.engine.stats()["load_failures"]) == (1, 1)
     assert bench.retry_at() is not None
     call.give("late")
     bench.join()
@@ -1501,7 +1501,7 @@ def test_many_nested_loads_do_not_starve_few_workers(benches: Callable[..., Benc
 
     results = together([lambda n=n: get(bench, branch(n)) for n in range(20)])  # type: ignore[misc]
     assert results == [sum((n + step) % 6 for step in (0, 1, 2)) for n in range(20)]
-    assert bench.engine.loads == 26
+    assert bench.engine.stats()["loads"] == 26
 
 
 def test_a_full_stack_leaves_no_flight_behind(
@@ -2049,7 +2049,7 @@ def test_a_failed_pass(bench: Bench, page: Page, good: bool) -> None:
     assert bench.result(waiter).how is How.PASS
     bench.join()
     assert bench.sees(caller) == ("page" if good else "writes session")
-    assert bench.engine.load_failures == 1
+    assert bench.engine.stats()["load_failures"] == 1
 
 
 def test_a_release_whose_load_fails_spares_a_good_entry(bench: Bench, page: Page) -> None:

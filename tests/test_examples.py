@@ -1,7 +1,9 @@
 """Every example, started as its first lines say and used over HTTP. These take their real time."""
 
 import http.client
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 COMPUTE = 10.0  # seconds, as the example says
 REPORT = 3.0  # seconds, as the fleet's example says
 AT_ONCE = 0.05
+
+Fields = http.client.HTTPMessage
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -29,8 +34,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*arguments: str, port: int, **env: str) -> Iterator[None]:
-    """The server of these arguments, from accepting connections to SIGTERM."""
+def running(*arguments: str, port: int, fails: bool = False, **env: str) -> Iterator[None]:
+    """The server of these arguments, from accepting connections to SIGTERM.
+
+    It logs a traceback if a load ``fails``, and else none.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": "", **env},
@@ -49,7 +57,7 @@ def running(*arguments: str, port: int, **env: str) -> Iterator[None]:
     finally:
         process.terminate()
         _, errors = process.communicate(timeout=20)
-        assert b"Traceback" not in errors, errors.decode()
+        assert (b"Traceback" in errors) == fails, errors.decode()
 
 
 def get(port: int) -> tuple[float, int, str, bytes]:
@@ -143,6 +151,195 @@ def test_front_page() -> None:
         fields = ask(port, "/prices")[2]
         assert fields["Cache-Control"].startswith("public, max-age=45")
         assert ask(port, "/prices")[1].startswith("aswr; hit")
+
+
+def send(port: int, method: str, path: str, **options: Any) -> tuple[int, str, Fields]:
+    """Status, body and fields of one answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, **options)
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return response.status, body, response.headers
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_factory() -> None:
+    """An article that is changed is purged, and with it each list that shows its title."""
+    port = free_port()
+    example = str(EXAMPLES / "factory")
+    with running("flask", "--app", example, "run", "--port", str(port), port=port):
+        for path in ("/articles/", "/articles/count", "/articles/1"):
+            ask(port, path)
+            assert ask(port, path)[1].startswith("aswr; hit")
+        assert [send(port, "GET", "/articles/9")[0] for _ in range(2)] == [404, 404]
+        assert ask(port, "/articles/9")[1].startswith("aswr; hit")
+        changed = send(port, "PUT", "/articles/1", body="title=New", headers=FORM)
+        assert changed[0] == 200
+        titles, status, _ = ask(port, "/articles/")
+        assert json.loads(titles) == {"titles": ["New", "On not waiting"]}
+        assert status.startswith("aswr; fwd=")
+        article, status, _ = ask(port, "/articles/1")
+        assert json.loads(article) == {"number": 1, "title": "New"}
+        assert status.startswith("aswr; fwd=")
+
+
+def test_factory_with_the_cache_off() -> None:
+    """The factory's config reaches the manager: an app may be made in which nothing is cached."""
+    port = free_port()
+    example = f"{EXAMPLES / 'factory'}:create_app({{'ASWR_ENABLED': False}})"
+    with running("flask", "--app", example, "run", "--port", str(port), port=port):
+        answers = [send(port, "GET", "/articles/") for _ in range(2)]
+        assert [status for status, _, _ in answers] == [200, 200]
+        assert not any("Cache-Status" in fields for _, _, fields in answers)
+
+
+def test_dashboard() -> None:
+    """The page is renewed in the background; its charts and the plain numbers are of one query."""
+    port = free_port()
+    example = str(EXAMPLES / "dashboard")
+    with running("flask", "--app", example, "run", "--port", str(port), port=port):
+        first, _, _ = ask(port, "/")
+        until = time.monotonic() + 15
+        while (page := ask(port, "/"))[0] == first:
+            assert page[1].startswith("aswr; hit"), "somebody waited"
+            assert time.monotonic() < until, "nothing was renewed in the background"
+            time.sleep(0.1)
+        begun = time.monotonic()
+        series = [json.loads(ask(port, f"/series/{metal}")[0]) for metal in ("copper", "zinc")]
+        assert time.monotonic() - begun < 0.5, "the series were queried again"
+        for metal in series:
+            assert f"<strong>{metal['prices'][-1]:.2f}</strong>" in page[0]
+        lines = re.findall(r'<polyline points="([^"]*)"', page[0])
+        assert [len(line.split()) for line in lines] == [200] * 3
+        bars = [int(height) for height in re.findall(r'<rect [^>]*height="(\d+)"', page[0])]
+        assert [sum(bars[i : i + 20]) for i in (0, 20, 40)] == [199] * 3, "each change is counted"
+
+
+class Cdn:
+    """A CDN: keeps what CDN-Cache-Control lets it, renews by ETag, purges by group."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._stored: dict[str, tuple[float, str, str, str]] = {}
+        self.later = 0.0  # seconds by which its clock is ahead
+
+    def get(self, path: str) -> tuple[str, str]:
+        """How it was come by, and the body."""
+        now = time.monotonic() + self.later
+        until, etag, group, body = self._stored.get(path, (0.0, "", "", ""))
+        if now < until:
+            return "hit", body
+        conditions = {"If-None-Match": etag} if etag else {}
+        status, new, fields = send(self._port, "GET", path, headers=conditions)
+        assert status == 304 if new == "" else status == 200
+        (lifetime,) = re.findall(r"^max-age=(\d+)$", fields["CDN-Cache-Control"])
+        body, etag, group = new or body, fields["ETag"], fields["Cache-Groups"]
+        self._stored[path] = (now + int(lifetime), etag, group, body)
+        return ("confirmed", body) if status == 304 else ("fetched", body)
+
+    def put(self, path: str, body: str) -> None:
+        """Pass it on, and drop the group that it invalidates."""
+        status, _, fields = send(self._port, "PUT", path, body=body, headers=FORM)
+        assert status == 200
+        gone = fields.get("Cache-Group-Invalidation")
+        self._stored = {path: kept for path, kept in self._stored.items() if kept[2] != gone}
+
+
+def test_behind_cdn() -> None:
+    """A CDN keeps each page for its own time, hears of purges, and never sees an outage."""
+    port = free_port()
+    example = str(EXAMPLES / "behind_cdn")
+    with running("flask", "--app", example, "run", "--port", str(port), port=port, fails=True):
+        cdn, page = Cdn(port), "/products?page=1"
+        how, first = cdn.get(page)
+        assert (how, json.loads(first)) == ("fetched", {"1": 3, "2": 5})
+        assert cdn.get(page) == ("hit", first)
+        status, body, fields = send(port, "GET", f"{page}&utm_source=mail")
+        assert (status, body, fields["Cache-Status"][:9]) == (200, first, "aswr; hit")
+        assert re.fullmatch(
+            r"public, max-age=[12], stale-while-revalidate=[12], stale-if-error=360[12]",
+            fields["Cache-Control"],
+        )
+        status, body, _ = send(port, "GET", page, headers={"If-None-Match": fields["ETag"]})
+        assert (status, body) == (304, "")
+        cdn.later += 61
+        assert cdn.get(page) == ("confirmed", first)
+
+        cdn.put("/products/2", "price=9")
+        how, second = cdn.get(page)
+        assert (how, json.loads(second)) == ("fetched", {"1": 3, "2": 9})
+
+        cdn.put("/outage", "")
+        time.sleep(3.2)  # past the timeout
+        cdn.later += 61
+        assert cdn.get(page) == ("confirmed", second)
+        assert ask(port, page)[1].startswith("aswr; hit; ttl=-"), "it is past its time"
+
+
+def test_accounts() -> None:
+    """What names nobody is shared by all, a team's page by the team, and orders are one's own."""
+    pytest.importorskip("flask_login")
+    port = free_port()
+    example = str(EXAMPLES / "accounts")
+    with running("flask", "--app", example, "run", "--port", str(port), port=port):
+        cookies = {
+            name: ask(port, f"/login/{name}")[2]["Set-Cookie"].partition(";")[0]
+            for name in ("ann", "bob", "cleo")
+        }
+
+        def as_(name: str, path: str) -> tuple[str, str]:
+            return ask(port, path, Cookie=cookies[name])[:2]
+
+        shared = ask(port, "/catalogue")[0]
+        assert as_("ann", "/catalogue")[0] == as_("bob", "/catalogue")[0] == shared
+
+        visitor = ask(port, "/")[0]
+        assert (ask(port, "/")[0], visitor[:13]) == (visitor, "hello visitor")
+        greeting, status = as_("ann", "/")
+        assert greeting.startswith("hello ann")
+        assert status == 'aswr; fwd=bypass; detail="reads cookie session"'
+
+        assert as_("ann", "/orders")[0].startswith("ann has []")
+        again, status = as_("ann", "/orders")
+        assert (again[:10], status[:9]) == ("ann has []", "aswr; hit")
+        assert as_("bob", "/orders")[0].startswith("bob has []")
+
+        red = as_("ann", "/team")[0]
+        assert (as_("bob", "/team")[0], red[:13]) == (red, "red: ann, bob")
+        assert as_("cleo", "/team")[0].startswith("blue: cleo,")
+
+        headers = {**FORM, "Cookie": cookies["ann"]}
+        assert send(port, "POST", "/orders", body="item=tea", headers=headers)[0] == 200
+        ordered, status = as_("ann", "/orders")
+        assert ordered.startswith("ann has ['tea']")
+        assert status.startswith("aswr; fwd=")
+        assert send(port, "GET", "/orders")[0] == 401
+
+
+def test_asgi_site() -> None:
+    """Under an ASGI site Flask's pages, its job and Starlette's endpoints use one cache."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("starlette")
+    port = free_port()
+    with running(
+        "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "asgi_site:site", port=port
+    ):
+        time.sleep(2)
+        report, status, fields = ask(port, "/legacy/report")
+        assert status.startswith("aswr; hit"), "the site's lifespan started no job"
+        assert fields["Cache-Control"].startswith("public, max-age=45")
+        assert ask(port, "/legacy/old")[0] == "as it always was\n"
+        begun = time.monotonic()
+        rate, status, _ = ask(port, "/rates/eur")
+        assert time.monotonic() - begun < 0.5, "the report's rate was not used"
+        assert json.loads(rate) == {"eur": json.loads(report)["eur"]}
+        assert send(port, "POST", "/publish")[1] == '{"everybody_knows":true}'
+        renewed, status, _ = ask(port, "/legacy/report")
+        assert status.startswith("aswr; fwd=")
+        assert renewed != report
 
 
 @contextmanager

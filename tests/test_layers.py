@@ -16,6 +16,7 @@ ROOT = Path(aswr.__file__).parent
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext  envelope  breaker  memcached
+    events  tally  clocks
     inputs  freshness  conditions  coding  values  scripts  stamps  backend
     nobody  checks  failures  sharing  packed
     options
@@ -30,6 +31,7 @@ LAYERS = """
     tiers
     recorded  notes  quiet
     stored
+    signals
     flight  recorder
     urls  bodies  backlog
     board
@@ -126,7 +128,7 @@ OPTIONAL = {
     "link": {"redis"},
 }
 CORE = {
-    "flask", "werkzeug", "click", "itsdangerous", "asgiref", "aiocache", "apscheduler", "msgspec",
+    "flask", "werkzeug", "blinker", "click", "itsdangerous", "asgiref", "aiocache", "apscheduler", "msgspec",
 }  # fmt: skip
 
 MODULES = {path.stem: ast.parse(path.read_text(), str(path)) for path in ROOT.glob("*.py")}

@@ -162,29 +162,29 @@ class TestSaid:
     )
     def test_a_hit(self, engine, after, revalidating, status):
         """What is left of its life, in whole seconds; past it, whether it is being renewed."""
-        given = hit(engine, entry(), START + after, revalidating=revalidating)
+        given = hit(engine, engine.tallies["v"], "k", entry(), START + after, revalidating=revalidating)
         assert given.status == status
         assert given.answer is ANSWER
-        assert (engine.hits, engine.stale_hits) == (1, int(after >= 30))
+        assert (engine.tallies["v"].hits, engine.tallies["v"].stale_hits) == (1, int(after >= 30))
 
     def test_a_hit_in_debug_mode(self, engine):
         """More is said where more is given, of fresh and of stale."""
         for after in (0.0, 40.0):
-            given = hit(engine, entry(), START + after, revalidating=True, key="k")
+            given = hit(engine, engine.tallies["v"], "k", entry(), START + after, revalidating=True, key="k")
             assert given.status.endswith("; key=k")
 
     @pytest.mark.parametrize("fresh", [10.0**15, 10.0**18])
     def test_what_never_ends(self, engine, fresh):
         """An integer has 15 digits at most (RFC 8941 §3.3.1)."""
-        status = hit(engine, entry(fresh=fresh, stale=fresh), START, revalidating=False).status
+        status = hit(engine, engine.tallies["v"], "k", entry(fresh=fresh, stale=fresh), START, revalidating=False).status
         ttl = status.partition("ttl=")[2]
         assert len(ttl) <= 15
 
     def test_in_place_of_a_load(self, engine):
         """What stands in says for what, and counts as a stale hit."""
-        given = stand_in(engine, entry(), START + 70, "soft-timeout")
+        given = stand_in(engine, engine.tallies["v"], "k", entry(), START + 70, "soft-timeout")
         assert given.status == "aswr; hit; ttl=-40; detail=soft-timeout"
-        assert (engine.hits, engine.stale_hits) == (1, 1)
+        assert (engine.tallies["v"].hits, engine.tallies["v"].stale_hits) == (1, 1)
 
     @pytest.mark.parametrize(
         ("how", "word"),
@@ -193,21 +193,21 @@ class TestSaid:
     def test_of_a_load(self, engine, how, word):
         """Stored, shared with another's load, or neither: then no entry, and no Age."""
         result = Result(how, entry(), value=ANSWER)
-        given = loaded(engine, result, START, Missed("uri-miss"))
+        given = loaded(engine, engine.tallies["v"], "k", result, START, Missed("uri-miss"))
         assert given.status == f"aswr; fwd=uri-miss{word}"
         assert (given.entry is None) is (how is How.ANSWERED)
-        assert engine.hits == 0
+        assert engine.tallies["v"].hits == 0
 
     def test_of_a_load_that_another_process_made(self, engine):
         """What the load found in the shared store is a hit."""
-        given = loaded(engine, Result(How.HIT, entry()), START, Missed("stale"))
+        given = loaded(engine, engine.tallies["v"], "k", Result(How.HIT, entry()), START, Missed("stale"))
         assert given.status == "aswr; hit; ttl=30"
-        assert engine.hits == 1
+        assert engine.tallies["v"].hits == 1
 
     def test_of_a_revalidation(self, engine):
         """The status that the view answered with is said (RFC 9211 §2.3)."""
         result = Result(How.STORED, entry(), value=ANSWER, status=304)
-        given = loaded(engine, result, START, Missed("stale"))
+        given = loaded(engine, engine.tallies["v"], "k", result, START, Missed("stale"))
         assert given.status == "aswr; fwd=stale; fwd-status=304; stored"
 
     def test_of_a_load_that_failed(self):

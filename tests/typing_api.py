@@ -239,7 +239,7 @@ def verbs() -> None:
     assert_type(manager.clear(), bool)
     assert_type(manager.clear(stale=True), bool)
     assert_type(manager.peek("/report/2026"), Entry | None)
-    assert_type(manager.stats(), dict[str, int])
+    assert_type(manager.stats(), dict[str, Any])
     assert_type(manager.jobs(), list[JobInfo])
     manager.start()
     assert_type(manager.join(), bool)

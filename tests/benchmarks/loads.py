@@ -149,7 +149,7 @@ def _cold(clients: int, keys: int, load: float) -> dict[str, float]:
         return time.perf_counter() - begun, threading.active_count()
 
     seconds, threads = asyncio.run(visit())
-    made = site.engine.loads
+    made = site.engine.stats()["loads"]
     manager.close()
     return {"seconds": seconds, "threads": threads, "loads": made}
 

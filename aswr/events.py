@@ -1,0 +1,174 @@
+"""What happens in a cache, told to whoever listens: one frozen value per thing that happened.
+
+Owns who listens to one app's cache. Any thread tells, any thread may listen: a hook is called where
+the thing happens, on a caller's thread or on aswr's loop, in nobody's context that it could rely
+on; it must be quick, must not wait, and what it raises is logged once and goes no further. Nobody
+listening costs a look into a set.
+
+Imports nothing of aswr; must not know what listens.
+"""
+
+import logging
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from blinker import Signal
+
+log = logging.getLogger("aswr.events")
+
+Kind = Literal[
+    "hit",  # answered from memory, fresh
+    "stale",  # answered from memory, stale: while it is renewed, or in place of a load that failed
+    "miss",  # nothing usable was stored: the caller waits for a load
+    "pass",  # the view was run in the caller's own request; `reason` says why
+    "load_started",  # `cause` says who asked for it
+    "load_finished",  # `seconds` it took; `reason` is what became of it, "store" if it was stored
+    "load_failed",  # `seconds` it took, `reason` is the error
+    "published",  # an entry was stored in this process; `seconds` is its load's time
+    "evicted",  # an entry had to make room
+    "purged",  # `reason` is what was purged: a path, "tag NAME", "everything"; soft ones say so
+    "breaker",  # the shared store fails, or answers again; `reason` says which
+    "lease",  # this process loads for the fleet ("held"), or does no longer ("released", "lost")
+    "learned",  # a URL is seen to read more; `reason` names the inputs
+    "job",  # a periodic refresh was due; `reason` says what came of it
+]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+Because = Literal["miss", "stale", "refresh", "job", "warm", "fleet", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a load began: ``what``, and ``origin``, what a tracer knows of the request it began for.
+
+    "miss": somebody waits; "stale": somebody was given an old answer; "refresh", "job", "warm": a
+    verb, a periodic refresh, a warm-up; "fleet": another process has something newer; "code": the
+    function was called by other code.
+    """
+
+    what: Because
+    origin: Any = None
+
+
+UNKNOWN: Final = Cause("code")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, at ``at`` (seconds since the epoch, by the cache's clock).
+
+    ``view`` names the view or memoized function, ``key`` is the key of the entry, None where no
+    single one is meant; ``seconds`` and ``reason`` mean what `Kind` says; ``cause`` is there for
+    loads; ``token`` is the same object for all events of one load.
+    """
+
+    kind: Kind
+    app: str
+    at: float
+    view: str = ""
+    key: Hashable = None
+    seconds: float | None = None
+    reason: str = ""
+    cause: Cause | None = None
+    token: object = None
+
+
+Hook = Callable[[Event], None]
+
+
+class Events:
+    """Who listens to the cache of one app; ``sender()`` is the app, for signals."""
+
+    def __init__(self, app: str, clock: Callable[[], float], sender: Callable[[], Any]) -> None:
+        self._app = app
+        self._clock = clock
+        self._sender = sender
+        self._hooks: dict[Hook, frozenset[Kind]] = {}
+        self._broken: set[Any] = set()
+        # Called on the thread of who asks for a load: what a tracer wants to know of his request.
+        self.origin: Callable[[], Any] | None = None
+        self.wanted: frozenset[str] = frozenset()  # kinds that somebody listens to
+        _all.add(self)
+        self.look_again()
+
+    def subscribe(self, hook: Hook, *kinds: Kind) -> Callable[[], None]:
+        """Call ``hook`` with each event of these kinds, or of all; what is returned ends it."""
+        unknown = set(kinds) - set(KINDS)
+        if unknown:
+            raise ValueError(f"no such events: {', '.join(sorted(unknown))}; there are {KINDS}")
+        if not callable(hook):
+            raise TypeError(f"a hook is called with each event, got {hook!r}")
+        self._hooks = {**self._hooks, hook: frozenset(kinds or KINDS)}
+        self.look_again()
+
+        def end() -> None:
+            self._hooks = {each: of for each, of in self._hooks.items() if each is not hook}
+            self.look_again()
+
+        return end
+
+    def look_again(self) -> None:
+        """Find out which kinds anybody listens to."""
+        of_signals = (kind for kind, signal in SIGNALS.items() if signal.receivers)
+        self.wanted = frozenset().union(*self._hooks.values(), of_signals)
+
+    def tell(self, kind: Kind, view: str = "", key: Hashable = None, **more: Any) -> None:
+        """Tell of something; whoever tells often looks first whether the kind is `wanted`."""
+        if kind not in self.wanted:
+            return
+        event = Event(kind, self._app, self._clock(), view, key, **more)
+        for hook, kinds in self._hooks.items():
+            if kind in kinds:
+                self._call(hook, event)
+        if SIGNALS[kind].receivers and (app := self._sender()) is not None:
+            signal = SIGNALS[kind]
+            self._call(lambda told: _send(signal, app, told), event, signal)
+
+    def _call(self, hook: Hook, event: Event, name: Any = None) -> None:
+        try:
+            hook(event)
+        except Exception as error:
+            name = name or hook
+            if name not in self._broken:
+                self._broken.add(name)
+                log.exception("the hook %r failed on %s (%r)", name, event.kind, error)
+
+    def cause(self, what: Because) -> Cause:
+        """Why a load is asked for here and now, by whoever's thread this is."""
+        if self.origin is None:
+            return _CAUSES[what]
+        return Cause(what, self.origin())
+
+
+def _send(signal: Signal, app: Any, event: Event) -> None:
+    signal.send(app, event=event)
+
+
+_CAUSES: Final[dict[Because, Cause]] = {what: Cause(what) for what in get_args(Because)}
+_all: "weakref.WeakSet[Events]" = weakref.WeakSet()
+
+
+class _Signal(Signal):
+    """Says so when somebody comes or goes: until then nothing is sent."""
+
+    def connect(self, receiver: Any, *args: Any, **kwargs: Any) -> Any:
+        connected = super().connect(receiver, *args, **kwargs)
+        _look_again()
+        return connected
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        super().disconnect(*args, **kwargs)
+        _look_again()
+
+
+def _look_again() -> None:
+    for events in list(_all):
+        events.look_again()
+
+
+# As Flask has it: ``receiver(app, event)``; `aswr.signals` has them by name.
+SIGNALS: Final[dict[Kind, Signal]] = {
+    kind: _Signal(f"{kind}: {Event.__name__} of the app that sends it") for kind in KINDS
+}
