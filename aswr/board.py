@@ -29,15 +29,14 @@ from typing import Any
 from .backlog import Backlog
 from .codec import Entry
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
-from .events import Events, Kind
 from .executor import Rank
 from .failures import Failures
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
-from .keys import names_at, view_of
+from .keys import names_at
+from .ledger import Ledger
 from .policy import Verdict, covers, decide
 from .runtime import Runtime
 from .store import Store
-from .tally import Tallies
 from .urls import MOST_NAMES, Urls
 
 log = logging.getLogger("aswr.engine")
@@ -73,9 +72,9 @@ class Board:
         self._random = random
         self._max_waiters = max_waiters
         self._max_loads = max_loads
-        self.tallies = Tallies()
-        self.events = Events(name, clock, sender)
-        store.on_evict = self._note_evicted
+        self.ledger = Ledger(name, clock, sender)
+        self.tallies, self.events = self.ledger.tallies, self.ledger.events
+        store.on_evict = self.ledger.note_evicted
         # Awaited before each load, where somebody is to hold it: the test kit.
         self.before_load: Callable[[Flight], Coroutine[Any, Any, None]] | None = None
         self.forget()
@@ -83,6 +82,8 @@ class Board:
     def forget(self) -> None:
         """Start anew: in a forked child no load of the parent's will ever end."""
         self.tallies.clear()
+        self.purges = 0  # made here; a plain += on any thread, as for the tallies
+        self.openings = 0  # of the breaker before the shared store
         self.closed = False
         self.waiting = 0
         self.flights: dict[Hashable, Flight] = {}
@@ -207,7 +208,7 @@ class Board:
         self._backlog.drop(load.key)  # who waits is never queued
         flight = Flight(
             load, load.key, self.store.stamps.tick(), self.clock(), self._random(), self.clock,
-            self.runtime, self._heard, Future() if inline else None,
+            self.runtime, self._heard, Future() if inline else None, enter=self.events.enter,
         )  # fmt: skip
         self.flights[load.key] = flight
         name = f"aswr flight {load.name}"
@@ -231,7 +232,7 @@ class Board:
         try:
             if await self._consult(flight):
                 return
-            self._note_started(flight)
+            self.ledger.note_started(flight)
             if self.before_load is not None:
                 await self.before_load(flight)
             loaded = await self._run(flight)
@@ -243,7 +244,7 @@ class Board:
         except BaseException as error:  # whatever it is, the flight must land
             loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
         entry = None
-        self._note_ended(flight, loaded)
+        self.ledger.note_ended(flight, loaded)
         try:
             entry = self._land(flight, loaded)
         except Exception as error:  # a clock, say: no waiter must be left standing
@@ -257,6 +258,20 @@ class Board:
 
     async def _conclude(self, flight: Flight, loaded: Loaded, entry: Entry | None) -> None:
         """Tell whom it may concern what a load came to; ``entry`` if it was stored."""
+
+    async def trial(self, load: Load) -> tuple[Loaded, Flight]:
+        """Run a load of which nothing is stored and nobody is told: what it came to, what it read.
+
+        For who wants to know why.
+        """
+        flight = Flight(
+            load, load.key, self.store.stamps.tick(), self.clock(), 0.0, self.clock, self.runtime,
+            lambda flight: None,
+        )  # fmt: skip
+        try:
+            return await self._run(flight), flight
+        except Exception as error:
+            return Loaded(error, Fate.FAILED), flight
 
     async def _run(self, flight: Flight) -> Loaded:
         load = flight.load
@@ -329,61 +344,6 @@ class Board:
             tags=loaded.tags, strict=loaded.strict,
         )  # fmt: skip
 
-    # What is told and counted.
-
-    def note_miss(self, view: str, key: Hashable) -> None:
-        """Nothing that is stored will do. Any thread."""
-        self.tallies[view].misses += 1
-        self.events.tell("miss", view, key)
-
-    def note_pass(self, view: str, reason: str) -> None:
-        """A view was run in its caller's own request. Any thread."""
-        self.tallies[view].note_pass(reason)
-        self.events.tell("pass", view, reason=reason)
-
-    def note_hit(self, view: str, key: Hashable, entry: Entry, stale: bool = False) -> None:
-        """A memoized result was given. Any thread."""
-        tally = self.tallies[view]
-        tally.hits += 1
-        tally.saved += entry.cost
-        if stale:
-            tally.stale_hits += 1
-        kind: Kind = "stale" if stale else "hit"
-        if kind in self.events.wanted:
-            self.events.tell(kind, view, key, seconds=self.clock() - entry.stored)
-
-    def _note_started(self, flight: Flight) -> None:
-        load = flight.load
-        flight.started = self.runtime.loop.time()
-        self.tallies[load.name].loads += 1
-        self.events.tell("load_started", load.name, flight.key, cause=load.cause, token=flight)
-
-    def _note_ended(self, flight: Flight, loaded: Loaded) -> None:
-        if flight.started is None:
-            return
-        load, seconds = flight.load, self.runtime.loop.time() - flight.started
-        self.tallies[load.name].note_load(seconds)
-        failed = loaded.fate is Fate.FAILED or loaded.failed
-        kind: Kind = "load_failed" if failed else "load_finished"
-        if kind in self.events.wanted:
-            reason = _error_of(loaded) if failed else loaded.detail or loaded.fate.value
-            self.events.tell(
-                kind, load.name, flight.key, seconds=seconds, reason=reason, cause=load.cause,
-                token=flight,
-            )  # fmt: skip
-
-    def _note_evicted(self, key: Hashable) -> None:
-        if "evicted" in self.events.wanted:
-            self.events.tell("evicted", view_of(key), key)
-
-    def _tell_learned(self, flight: Flight, names: tuple[str, ...]) -> None:
-        note = self.store.glance(flight.load.base)
-        new = [name for name in names if note is None or name not in note.names]
-        if new:
-            self.events.tell(
-                "learned", flight.load.name, flight.load.base, reason=", ".join(new), token=flight
-            )
-
     # What a URL is seen to read.
 
     def _too_many(self, flight: Flight, loaded: Loaded) -> Loaded:
@@ -403,7 +363,8 @@ class Board:
             return
         names = self.urls.known(base, names)
         if "learned" in self.events.wanted:
-            self._tell_learned(flight, names)
+            note = self.store.glance(base)
+            self.ledger.note_learned(flight, () if note is None else note.names, names)
         self.urls.learn(base, names, flight.born)
         for other in [f for f in self.flights.values() if f.load.base == base]:
             key = other.load.seen_by(names)[0]
@@ -591,14 +552,6 @@ class Board:
             error = self.impatient(flight.load, "the cache is closing")
             for waiter in list(flight.waiters):
                 waiter.resolve(Result(How.FAILED, value=error))
-
-
-def _error_of(loaded: Loaded) -> str:
-    """What a failed load came to, in a line: the error's kind and text, or its status."""
-    if not isinstance(loaded.value, BaseException):
-        return loaded.detail or "failed"
-    line = (str(loaded.value).splitlines() or [""])[0]
-    return f"{type(loaded.value).__name__}: {line}" if line else type(loaded.value).__name__
 
 
 def _tell(joiner: "Future[None]") -> None:

@@ -317,6 +317,18 @@ class Concert(Board):
             self._renewing[key] = number
             self.runtime.task(self._renew(key), "aswr renewal", contextvars.Context())
 
+    async def adopt(self, key: Hashable) -> Entry | None:
+        """Take in what lies in the shared store; the entry, or note, that lies there."""
+        tier = self.tier
+        entry = None if tier is None else await tier.read(key)
+        if entry is None:
+            return None
+        if entry.names:
+            self.urls.learn(key, self.urls.known(key, entry.names), entry.born)
+        else:
+            self.store.publish(key, entry)
+        return entry
+
     async def _renew(self, key: Hashable) -> None:
         """Fetch what is newer than what is here, and if that is told meanwhile, what is newer."""
         wanted = 0
@@ -348,17 +360,9 @@ class Concert(Board):
 
     def purged_elsewhere(self, purge: Purge, number: int) -> None:
         """Another process has purged; it counts here already."""
-        self._tell_purged(purge, " elsewhere")
+        self.ledger.note_purged(purge, " elsewhere")
         if not purge.soft:
             self.sweep(purge, number)
-
-    def _tell_purged(self, purge: Purge, where: str = "") -> None:
-        if "purged" not in self.events.wanted:
-            return
-        soft = " (stale)" if purge.soft else ""
-        names = ["everything"] if purge.everything else [f"tag {tag}" for tag in purge.tags]
-        for name in (*names, *map(_shown, purge.keys)):
-            self.events.tell("purged", reason=f"{name}{where}{soft}")
 
     def read_elsewhere(self, base: Hashable, names: tuple[str, ...], passing: str) -> None:
         """A render in another process has read something: who cannot share it waits no more."""
@@ -385,6 +389,7 @@ class Concert(Board):
 
     def breaker_changed(self, what: str) -> None:
         """The shared store fails, or answers again."""
+        self.openings += what != "closed"
         self.events.tell("breaker", reason=what)
 
     def lease_lost(self, key: Hashable) -> None:
@@ -432,13 +437,6 @@ class Concert(Board):
         await super().drain(timeout)
         if self.shared is not None:
             await self.shared.close()
-
-
-def _shown(name: Any) -> str:
-    """What a purge names: a path, a URL, or a call."""
-    if isinstance(name, CallKey):
-        return name.function
-    return name if isinstance(name, str) else "?".join(filter(None, _url(name)))
 
 
 def _url(name: Any) -> tuple[str, str]:

@@ -169,7 +169,7 @@ class Decorators(Verbs):
             )  # fmt: skip
             self._views.add(view)
             for app in list(self._sites):
-                self._refuse_upside_down(app)
+                self.refuse_upside_down(app)
             return cast(CachedFunction[P, R], self._with_verbs(view))
 
         return decorate
@@ -289,7 +289,8 @@ class Decorators(Verbs):
         count = self._names[name] = self._names.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
 
-    def _refuse_upside_down(self, app: Flask) -> None:
+    def refuse_upside_down(self, app: Flask) -> None:
+        """Raise `RuntimeError`, with the cure, where a view's cache stands above its route."""
         served = list(app.view_functions.values())
         for view in list(self._views):
             raw = any(function is view.view for function in served)

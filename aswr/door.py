@@ -115,7 +115,7 @@ class Door:
         if engine.store.peek(ready.url) is not ready.entry:  # renewed, purged or evicted
             return None
         tally = ready.tally
-        tally.hits += 1
+        tally.fresh_hits += 1
         tally.saved += ready.entry.cost
         if "hit" in engine.events.wanted:
             age = engine.clock() - ready.entry.stored
@@ -172,7 +172,7 @@ class Door:
         if result is None or result.how in (How.PASS, How.FAILED):
             return Awaited(load, why, result)
         view, more = missing.place.view.name, self._more(missing.place, missing.environ)
-        engine.note_miss(view, load.key)
+        engine.ledger.note_miss(view, load.key)
         now = engine.clock()
         given: Given = loaded(engine, engine.tallies[view], load.key, result, now, why, **more)
         reply = reply_to(missing.environ, negotiated(missing.environ, given), now)

@@ -115,12 +115,13 @@ class Engine(Concert):
         The load goes on. Raises `LoadCycle`, `LoadTimeout`, and on aswr's own loop `RuntimeError`:
         ``twin`` is the form to use there.
         """
+        began = time.monotonic()
         if waiter.future.done() and not waiter.inline:
+            self._note_wait(waiter, began)
             return waiter.future.result()
         runtime = self.runtime
         runtime.waiting += 1
         self.waiting += 1
-        began = time.monotonic()
         try:
             runtime.refuse_on_loop(twin)
             with runtime.executor.blocking():
@@ -138,11 +139,12 @@ class Engine(Concert):
 
     async def await_(self, waiter: Waiter, patience: float | None) -> Result | None:
         """As `wait`, on any event loop, the caller's or aswr's."""
+        began = time.monotonic()
         if waiter.future.done():
+            self._note_wait(waiter, began)
             return waiter.future.result()
         runtime = self.runtime
         self.waiting += 1
-        began = time.monotonic()
         try:
             future = asyncio.wrap_future(waiter.future)
             with runtime.executor.blocking():  # a compute thread with an event loop of its own
@@ -204,7 +206,8 @@ class Engine(Concert):
 
     def _purge(self, purge: Purge) -> Cleaning:
         number = self.store.stamps.purge(purge)
-        self._tell_purged(purge)
+        self.purges += 1
+        self.ledger.note_purged(purge)
         return lambda: self._clean(purge, number)
 
     async def _clean(self, purge: Purge, number: int) -> bool:

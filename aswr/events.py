@@ -61,7 +61,8 @@ class Event:
 
     ``view`` names the view or memoized function, ``key`` is the key of the entry, None where no
     single one is meant; ``seconds`` and ``reason`` mean what `Kind` says; ``cause`` is there for
-    loads; ``token`` is the same object for all events of one load.
+    loads; ``token`` is the same object for all events of one load; ``error`` is what a failed load
+    raised, which holds its frames: not to be kept.
     """
 
     kind: Kind
@@ -73,6 +74,7 @@ class Event:
     reason: str = ""
     cause: Cause | None = None
     token: object = None
+    error: BaseException | None = None
 
 
 Hook = Callable[[Event], None]
@@ -89,6 +91,9 @@ class Events:
         self._broken: set[Any] = set()
         # Called on the thread of who asks for a load: what a tracer wants to know of his request.
         self.origin: Callable[[], Any] | None = None
+        # Called with a load's ``token`` in each new context that its code is to run in: there a
+        # tracer's span becomes the current one.
+        self.enter: Callable[[object], None] | None = None
         self.wanted: frozenset[str] = frozenset()  # kinds that somebody listens to
         _all.add(self)
         self.look_again()

@@ -38,7 +38,7 @@ from .link import Link, Refused, Unreachable
 from .packed import pack
 from .scripts import CLAIM, NUMBER, READ, RELEASE, RENEW
 from .shelf import Shelf, bytes_in
-from .stamps import NEVER, Purge, Stamps
+from .stamps import MICRO, NEVER, Purge, Stamps
 from .tier import ALONE, Claim, Ending, Lease, Say, Tier
 from .values import Carrier
 
@@ -377,6 +377,31 @@ class Fleet(Tier):
                 if (base := base_of(key)) != key:
                     await self._save_note(base, entry)
                 await self._store(key, entry, "", told=True)
+
+    async def health(self) -> dict[str, Any]:
+        """``name``, ``reachable``, and where it is ``version`` and ``policy`` (maxmemory-policy),
+        ``seconds`` of a round trip, ``offset`` in seconds of its clock, ``workers``, ``leases``.
+        """
+        name = f"the store at {backend.shown(self._source)}"
+        try:
+            shelf = await self._ready()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await shelf.back.count(NUMBER)
+            seconds = loop.time() - began
+            said = await shelf.link.info()
+        except (Unreachable, Refused):
+            return {"name": name, "reachable": False}
+        return {
+            "name": name,
+            "reachable": True,
+            "seconds": seconds,
+            "version": str(said.get("redis_version", "")),
+            "policy": str(said.get("maxmemory_policy", "")),
+            "offset": self.stamps.offset / MICRO,
+            "workers": shelf.back.workers,
+            "leases": len(self._held),
+        }
 
     async def workers(self) -> list[dict[str, Any]]:
         try:

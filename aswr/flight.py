@@ -195,6 +195,7 @@ class Flight:
     heard: int = 0  # so many of them the loop has told the waiters
     passing: str = ""  # why everybody passes
     on_pass: Callable[[str], None] | None = None  # told when everybody passes
+    enter: Callable[[object], None] | None = None  # called in each context of user code, with this
     body: Any = None  # of a public view's render: the view, and what its wrapper is to run
     lease: Lease | None = None  # it loads for the whole fleet
     follows: "asyncio.Future[Word] | None" = None  # another process loads: what is told of that
@@ -208,9 +209,11 @@ class Flight:
         return bool(self.waiters)
 
     def context(self) -> contextvars.Context:
-        """A new context for user code: empty, but for knowing whose flight it is."""
+        """A new context for user code: empty, but for whose flight it is, and a tracer's span."""
         context = contextvars.Context()
         context.run(current_flight.set, self)
+        if self.enter is not None:
+            context.run(self.enter, self)
         return context
 
     async def run(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> Any:

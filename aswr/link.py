@@ -216,6 +216,16 @@ class Link:
             raise Unreachable(_text(error)) from None
         return sorted(found)
 
+    async def info(self) -> dict[str, Any]:
+        """What the server says of itself, of a cluster one of its nodes; empty if it may not."""
+        try:
+            async with asyncio.timeout(self._bulk.limit):
+                said = await self._client.info()
+        except Exception:
+            return {}
+        first = next(iter(said.values()), None)
+        return first if isinstance(first, dict) and "redis_version" in first else dict(said)
+
     # News.
 
     async def listen(

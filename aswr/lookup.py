@@ -142,10 +142,10 @@ def hit(
     **more: str,
 ) -> Given:  # fmt: skip
     """What is given from the cache, and counted as a hit; ``where`` is its key."""
-    tally.hits += 1
     tally.saved += entry.cost
     rest = entry.fresh_until - now
     if rest > 0:
+        tally.fresh_hits += 1
         if "hit" in engine.events.wanted:
             engine.events.tell("hit", tally.view, where, seconds=now - entry.stored)
         if rest < _LONGEST and not more:
@@ -161,7 +161,6 @@ def stand_in(
     **more: str,
 ) -> Given:  # fmt: skip
     """What is given in place of a load that failed or takes too long (RFC 5861 §4)."""
-    tally.hits += 1
     tally.saved += entry.cost
     _note_stale(engine, tally, where, entry, now, detail)
     return _given_stored(entry, now, detail, **more)

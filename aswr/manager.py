@@ -11,6 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -69,7 +70,7 @@ class CacheManager(Decorators):
         super().__init__()
         self._cache = backend.check(cache)
         self._clock = check_callable("clock", clocks.default if clock is UNSET else clock)
-        self._hooks = []
+        self._hooks, self._watchers, self._starters = [], [], []
         self._given = {
             "ASWR_MAX_BYTES": max_bytes,
             "ASWR_BASE_URL": base_url,
@@ -120,12 +121,16 @@ class CacheManager(Decorators):
         source = backend.check(next((s for s in sources if s is not None), None))
         site = Site(app, config, self._loop, lambda: self._runtime, self._clock, source)
         _ = site.base  # a bad ASWR_BASE_URL is an error here
-        self._refuse_upside_down(app)
+        self.refuse_upside_down(app)
         app.extensions["aswr"] = self
         app.extensions[SITE] = site
         self._sites[app] = site
+        jobs, where = self._jobs, weakref.ref(site)
+        site.jobs = lambda: _shown_jobs(jobs, where())
         for hook, kinds in self._hooks:
             site.engine.events.subscribe(hook, *kinds)
+        for call in self._watchers:
+            call(site.engine)
         self._install(app, site)
 
     def _install(self, app: Flask, site: Site) -> None:
@@ -145,7 +150,7 @@ class CacheManager(Decorators):
         start_when_served(app, myself)
 
     def _first_request(self, app: Flask, wrapper: str) -> None:
-        self._refuse_upside_down(app)
+        self.refuse_upside_down(app)
         if wrapper and self._has_public():
             log.warning(
                 "%s: public pages are answered by the app and not before it, since %s lay around "
@@ -185,6 +190,11 @@ class CacheManager(Decorators):
         """Is anything scheduled?"""
         return bool(self._jobs)
 
+    @property
+    def ticking(self) -> bool:
+        """Do periodic refreshes run in this process?"""
+        return self._jobs.started
+
     def jobs(self) -> list[JobInfo]:
         """The periodic refreshes of every live app."""
         return self._jobs.infos(self._live())
@@ -203,7 +213,7 @@ class CacheManager(Decorators):
         if not sites:
             return
         for app in list(self._sites):
-            self._refuse_upside_down(app)
+            self.refuse_upside_down(app)
         loop = self._loop()
         loop.refuse_on_loop("await asyncio.to_thread(manager.start)")
         good, errors = self._jobs.check(sites)
@@ -287,11 +297,7 @@ class CacheManager(Decorators):
             if len(sites) != 1:
                 raise RuntimeError(which_app(len(sites), "manager.asgi(app)"))
             app = sites[0].app
-        if app not in self._sites:
-            raise RuntimeError(
-                f"the app {app.name!r} is not this manager's: call manager.init_app(app) first"
-            )
-        site = self._sites[app]
+        site = self.site_of(app)
         bridge = Bridge(
             app, threads=site.config["ASWR_THREADS"],
             executor_factory=lambda: DaemonExecutor(1, "aswr-asgi"),
@@ -311,11 +317,29 @@ class CacheManager(Decorators):
             workers = next((s.config["ASWR_WORKERS"] for s in self._live()), None)
             loop = runtime.current(self, workers or runtime.DEFAULT_WORKERS)
             self._runtime = loop
+            for call in list(self._starters):
+                call(loop)
         return loop
 
     @property
     def _running(self) -> runtime.Runtime | None:
         return self._runtime
+
+    def loop(self) -> runtime.Runtime:
+        """The loop thread, started if need be; for leaves."""
+        return self._loop()
+
+    def uses(self, loop: runtime.Runtime) -> bool:
+        """Is this its loop thread, and not closed?"""
+        return self._runtime is loop
+
+    def site_of(self, app: Flask) -> Site:
+        """The cache of an app; raises `RuntimeError` where the app is not this manager's."""
+        if app not in self._sites:
+            raise RuntimeError(
+                f"the app {app.name!r} is not this manager's: call manager.init_app(app) first"
+            )
+        return self._sites[app]
 
     def _site_of(self, context: RequestContext) -> Site:
         known = context.app.extensions
@@ -326,6 +350,10 @@ class CacheManager(Decorators):
             )
         site: Site = known[SITE]
         return site
+
+
+def _shown_jobs(jobs: Jobs, site: Site | None) -> list[dict[str, Any]]:
+    return [] if site is None else [asdict(info) for info in jobs.infos([site])]
 
 
 def _async_to_sync(

@@ -75,9 +75,9 @@ class Memoized:
         engine = site.engine
         _, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
-            engine.note_miss(self.name, key)
+            engine.ledger.note_miss(self.name, key)
             return None, self.load(site, key, args, kwargs)
-        engine.note_hit(self.name, key, entry, stale=decision.verdict is not Verdict.FRESH)
+        engine.ledger.note_hit(self.name, key, entry, stale=decision.verdict is not Verdict.FRESH)
         if decision.load:
             engine.start(self.load(site, key, args, kwargs))
         return self._out(entry.value), None
@@ -265,7 +265,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
         key = key_of(args, kwargs)
         entry = site.store.peek(key)
         if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
-            site.engine.note_hit(name, key, entry)
+            site.engine.ledger.note_hit(name, key, entry)
             return entry.value
         value, load = memoized.begin(site, key, entry, args, kwargs)
         return value if load is None else await _await(memoized, site, load, args, kwargs)
@@ -277,7 +277,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
         key = key_of(args, kwargs)
         entry = site.store.peek(key)
         if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
-            site.engine.note_hit(name, key, entry)
+            site.engine.ledger.note_hit(name, key, entry)
             return entry.value
         value, load = memoized.begin(site, key, entry, args, kwargs)
         return value if load is None else _wait(memoized, site, load, args, kwargs)

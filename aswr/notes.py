@@ -23,6 +23,10 @@ class Notes:
         self._places: dict[str, str] = {}
         self._never: dict[str, str] = {}  # what keeps everybody from sharing, and why
 
+    def place(self, name: str) -> str:
+        """Where an input is read, as far as renders have shown; empty where that is not known."""
+        return self._places.get(name, "")
+
     def first(self, topic: str) -> bool:
         """Is this the first time that the topic comes up?"""
         if topic in self._told or len(self._told) >= MOST_TOPICS:

@@ -41,6 +41,11 @@ class Sharing:
         """An answer of the view was stored."""
         self._passing.pop(view, None)
 
+    def passing(self) -> dict[str, str]:
+        """The views that pass as a whole, and why."""
+        known = list(self._passing.items())
+        return {view: passing.detail for view, passing in known if len(passing.urls) >= ENOUGH}
+
     def passes(self, view: str, now: float) -> str:
         """Why a view passes as a whole; empty where it does not, or a load is to be tried."""
         passing = self._passing.get(view) if self._passing else None

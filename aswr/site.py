@@ -6,7 +6,10 @@ for the mark by which a wrapper is found.
 """
 
 import asyncio
+import os
 import random
+import socket
+import sys
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
@@ -31,6 +34,9 @@ from .store import Store
 from .tiers import Shared
 
 MARK = "__aswr_view__"
+MOST_DESCRIBED = 50  # views of which a process tells the others; those with the most hits
+SERVERS = ("gunicorn", "uvicorn", "granian", "hypercorn", "waitress", "uwsgi", "cheroot")
+EMPTY: Mapping[str, str] = {}
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
 
 
@@ -92,6 +98,9 @@ class Site:
         )  # fmt: skip
         self._plans: dict[str, Plan] = {}  # by name: a view may hold its app
         self.sharing = Sharing()
+        self._began = clock()
+        self.jobs: Callable[[], list[dict[str, Any]]] = list  # what is said of this app's jobs
+        self.shared.describe = self.describe
 
     @property
     def app(self) -> Flask:
@@ -110,6 +119,20 @@ class Site:
         self.store.forget()
         self.engine.forget()
         self.sharing.forget()
+
+    def describe(self) -> dict[str, Any]:
+        """This process, for who looks at all that share the store: plain values, a few KiB."""
+        tallies = sorted(self.engine.tallies.values(), key=lambda tally: -tally.hits)
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "server": server_kind(),
+            "began": self._began,
+            "at": self.engine.clock(),
+            "stats": self.engine.stats(),
+            "views": {tally.view: tally.counts() for tally in tallies[:MOST_DESCRIBED]},
+            "jobs": self.jobs(),
+        }
 
     def purge(self, purge: Callable[[Engine], Cleaning], twin: str) -> bool:
         """Purge at once, and clean up where a loop runs or others share the entries.
@@ -215,7 +238,7 @@ class Site:
         if not query:
             return bare, query
         try:
-            return bare, self._route(path)[1].query
+            return bare, self.route(path)[1].query
         except ValueError:
             return bare, query
 
@@ -233,7 +256,7 @@ class Site:
             return True
         if self.engine.shares:
             try:
-                self._route(path)
+                self.route(path)
             except ValueError:  # no cached view answers there
                 return False
             return True
@@ -264,19 +287,25 @@ class Site:
 
     def _resolve(self, path: str) -> tuple[ViewKey, Decorated, Callable[..., Any]]:
         """The key, the cached view and Flask's view function of a plain request for a path."""
-        context, key, view, function = self._route(path)
+        context, key, view, function = self.route(path)
         if view.asks:
             with context:
                 key = key._replace(extra=view.extra())
         return key, view, function
 
-    def _route(self, path: str) -> tuple[RequestContext, ViewKey, Decorated, Callable[..., Any]]:
+    def route(
+        self, path: str, fields: Mapping[str, str] = EMPTY
+    ) -> tuple[RequestContext, ViewKey, Decorated, Callable[..., Any]]:
+        """A request for ``path`` with these environ entries, and where it leads, unless raised.
+
+        Raises `ValueError`, with the cure, where no cached view answers GET there.
+        """
         bare, query = split_path(path)
         app, base = self.app, self.base
         host = base.host if self.by_host else ""
         key = ViewKey("", base.script_name, bare, query or "", host, ())
         with app.app_context():
-            context = app.request_context(environ_of(key, base))
+            context = app.request_context({**environ_of(key, base), **fields})
             if context.url_adapter is not None:
                 context.match_request()
         request = context.request
@@ -292,6 +321,11 @@ class Site:
         name = view.key_name(cls)
         kept = query_of(self.plan_of(view).rules, (query or "").encode())
         return context, key._replace(view=name, query=kept), view, function
+
+
+def server_kind() -> str:
+    """What serves in this process, by the modules that are loaded; empty if nothing is known."""
+    return next((name for name in SERVERS if name in sys.modules), "")
 
 
 def secret_keys(app: Flask) -> list[str | bytes]:

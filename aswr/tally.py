@@ -17,16 +17,19 @@ _lock = threading.Lock()  # for what is counted seldom, and in a dictionary
 
 
 class Tally:
-    """The counters of one view or function, since the process began. Times are in seconds."""
+    """The counters of one view or function, since the process began. Times are in seconds.
+
+    None of them is another's part, so that none ever goes down, whenever it is read.
+    """
 
     __slots__ = (
-        "classes", "hits", "load_failures", "load_seconds", "loads", "misses", "passes", "reasons",
-        "saved", "stale_hits", "view", "waited", "waits",
+        "classes", "fresh_hits", "load_failures", "load_seconds", "loads", "misses", "passes",
+        "reasons", "saved", "stale_hits", "view", "waited", "waits",
     )  # fmt: skip
 
     def __init__(self, view: str) -> None:
         self.view = view
-        self.hits = 0  # stale ones too
+        self.fresh_hits = 0
         self.stale_hits = 0
         self.misses = 0
         self.passes = 0
@@ -38,6 +41,11 @@ class Tally:
         self.saved = 0.0  # what the loads took of which hits were the answers
         self.waits = 0  # callers who waited for a load
         self.waited = 0.0
+
+    @property
+    def hits(self) -> int:
+        """Fresh and stale ones."""
+        return self.fresh_hits + self.stale_hits
 
     def note_pass(self, reason: str) -> None:
         """A view was run in its caller's request."""

@@ -190,6 +190,10 @@ class Tier(ABC):
         """The processes that share the store, as each describes itself."""
         return []  # where they cannot be heard of
 
+    async def health(self) -> dict[str, Any]:
+        """How the store is, for a person: see `Fleet.health`."""
+        return {}  # where nothing can be said
+
     async def keys(self, most: int) -> list[tuple[Hashable, Entry]]:
         """What lies in the store, at most so much of it, in no order."""
         return []  # where it cannot be listed

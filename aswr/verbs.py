@@ -37,6 +37,8 @@ class Verbs(ABC):
 
     _sites: Mapping[Flask, Site]
     _hooks: list[tuple[Hook, tuple[Kind, ...]]]
+    _watchers: list[Callable[[Engine], None]]
+    _starters: list[Callable[[Runtime], None]]
 
     @abstractmethod
     def _loop(self) -> Runtime:
@@ -170,6 +172,29 @@ class Verbs(ABC):
             self._hooks.remove((hook, kinds))
 
         return end
+
+    # For leaves that look on: metrics and tracing.
+
+    def engines(self) -> list[Engine]:
+        """The engines of the live apps whose cache is switched on."""
+        return [site.engine for site in self._live() if site.enabled]
+
+    def for_each_engine(self, call: Callable[[Engine], None]) -> Callable[[], None]:
+        """Call it with the engine of each app, of those that come later too, until it is ended."""
+        self._watchers.append(call)
+        for site in self._live():
+            call(site.engine)
+        return partial(self._watchers.remove, call)
+
+    def for_each_loop(self, call: Callable[[Runtime], None]) -> Callable[[], None]:
+        """Call it with each loop thread that this manager comes to use, until it is ended.
+
+        Any thread calls it, perhaps more than once for one loop thread.
+        """
+        self._starters.append(call)
+        if self._running is not None:
+            call(self._running)
+        return partial(self._starters.remove, call)
 
     def _live(self) -> list[Site]:
         return [site for site in list(self._sites.values()) if site.live]

@@ -114,7 +114,7 @@ class CachedView:
         self._store_if = store_if
         self._key_of = key
         self._scope = scope
-        self._notes = Notes(name)
+        self.notes = Notes(name)
         self.is_async = is_async(view)
         self.wrapper = self._wrap()
         setattr(self.wrapper, MARK, self)
@@ -186,7 +186,18 @@ class CachedView:
             _, function = flight.body
             flight.body = None
             return Pass(body=function)
-        site = self._site(context)
+        asked = self.ask(self._site(context), context, args, kwargs)
+        if isinstance(asked, Pass):
+            return asked
+        step = (_awaited(asked) if asked.plan.public else None) or self._decide(asked)
+        if asked.wants is not None and asked.wants.only_if_cached and type(step) is Pass:
+            return unsatisfied(context)
+        return step
+
+    def ask(
+        self, site: Site, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Asked | Pass:
+        """What a request asks for, or why it passes whatever is stored; in that request."""
         if not site.enabled:
             return Pass()
         method = context.request.method
@@ -199,10 +210,12 @@ class CachedView:
             return Pass("an argument cannot be keyed")
         if asked.scoped and differs_from_cookie(context):
             return Pass("writes session")
-        step = (_awaited(asked) if asked.plan.public else None) or self._decide(asked)
-        if asked.wants is not None and asked.wants.only_if_cached and type(step) is Pass:
-            return unsatisfied(context)
-        return step
+        return asked
+
+    def find(self, asked: Asked) -> Found:
+        """What lies where the answer to a request would. Counted as a use."""
+        rules = asked.plan.rules
+        return look(asked.site.engine, rules, asked.key, asked.wants, _inputs_of, asked)
 
     def _asked(
         self, site: Site, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -257,16 +270,16 @@ class CachedView:
         return tuple(parts)
 
     def _decide(self, asked: Asked) -> Response | Pending | Pass:
-        engine, rules = asked.site.engine, asked.plan.rules
-        found = look(engine, rules, asked.key, asked.wants, _inputs_of, asked)
+        engine, found = asked.site.engine, self.find(asked)
         if found.names:
             self._note_reads(found.names)
         if found.why:
             if found.inputs is not None:
-                self._notes.passes(found.inputs.carried(found.names), rules.kind)
+                kind = asked.plan.rules.kind
+                self.notes.passes(found.inputs.carried(found.names), kind)
             return Pass(found.why, names=found.names)
         more, tally = self._more(asked.context), engine.tallies[self.name]
-        given = serve(engine, tally, found, lambda: self._load(asked, found), more)
+        given = serve(engine, tally, found, lambda: self.load(asked, found), more)
         if given is None:
             return self._miss(asked, found)
         return self._respond(asked.context, given, found.now, asked.plan)
@@ -279,10 +292,10 @@ class CachedView:
             return Pass("no-store", fwd="request", names=found.names)
         if passing := asked.site.sharing.passes(asked.key.view, engine.clock()):
             return Pass(passing, names=found.names)
-        engine.note_miss(self.name, found.key)
+        engine.ledger.note_miss(self.name, found.key)
         if engine.closed:
             return Pass("closed")
-        return Pending(self._load(asked, found), missed(engine, asked.key, found))
+        return Pending(self.load(asked, found), missed(engine, asked.key, found))
 
     def _note_reads(self, names: tuple[str, ...]) -> None:
         """In a render of another view, what this one's answer depends on is read by that one."""
@@ -298,7 +311,8 @@ class CachedView:
 
     # Loading.
 
-    def _load(self, asked: Asked, found: Found) -> Load:
+    def load(self, asked: Asked, found: Found) -> Load:
+        """The load of what a request asks for, on its behalf."""
         site, context, args = asked.site, asked.context, asked.args
         function = context.app.view_functions.get(context.request.endpoint or "")
         target = self._whole(self._target(asked.plan, None), function)
@@ -332,7 +346,7 @@ class CachedView:
         function = self.view if compute is None else compute_body(compute)
         return Target(
             self.name, function, is_async(compute or self.view), plan, self._tags, self._store_if,
-            self._notes,
+            self.notes,
         )  # fmt: skip
 
     def _whole(self, target: Target, function: Callable[..., Any] | None) -> Target:
@@ -415,7 +429,7 @@ class CachedView:
     ) -> Passing:
         """How to run the view here; under ``ASWR_STRICT`` what can never be shared is an error."""
         site = self._site(context)
-        if site.config["ASWR_STRICT"] and (cause := self._notes.never(step.detail)):
+        if site.config["ASWR_STRICT"] and (cause := self.notes.never(step.detail)):
             raise UnkeyedInput(cause)
         blocking = site.plan_of(self).blocking
         return Passing(self.name, site, blocking, step.body or self._body, args, kwargs)
@@ -424,7 +438,7 @@ class CachedView:
         site = self._site(context)
         if step.body is not None:
             return value
-        site.engine.note_pass(self.name, step.detail or step.fwd)
+        site.engine.ledger.note_pass(self.name, step.detail or step.fwd)
         if not step.detail and step.fwd == "bypass":
             return value
         # A copy: the view may return one object again and again.
@@ -465,5 +479,5 @@ def _awaited(asked: Asked) -> Pending | None:
     awaited: Awaited | None = dict.pop(asked.context.request.environ, AWAITED, None)  # not a read
     if awaited is None or awaited.load.base != asked.key:
         return None
-    asked.site.engine.note_miss(awaited.load.name, awaited.load.key)
+    asked.site.engine.ledger.note_miss(awaited.load.name, awaited.load.key)
     return Pending(awaited.load, awaited.missed, awaited)

@@ -1,0 +1,104 @@
+"""What happens in the cache of one app, counted and told: the tallies and the events together.
+
+Any thread, unless a method says otherwise; never waits. Knows flights and purges; must not know
+what becomes of either. The hottest way, a view's hit, counts for itself (`lookup`, `door`).
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from .codec import Entry
+from .events import Events, Kind
+from .flight import Fate, Flight, Loaded
+from .keys import CallKey, view_of
+from .stamps import Purge
+from .tally import Tallies
+
+
+class Ledger:
+    """Of one app; ``sender()`` is the app, for who listens by signals."""
+
+    def __init__(self, app: str, clock: Callable[[], float], sender: Callable[[], Any]) -> None:
+        self._clock = clock
+        self.tallies = Tallies()
+        self.events = Events(app, clock, sender)
+
+    def note_miss(self, view: str, key: Hashable) -> None:
+        """Nothing that is stored will do. Any thread."""
+        self.tallies[view].misses += 1
+        self.events.tell("miss", view, key)
+
+    def note_pass(self, view: str, reason: str) -> None:
+        """A view was run in its caller's own request. Any thread."""
+        self.tallies[view].note_pass(reason)
+        self.events.tell("pass", view, reason=reason)
+
+    def note_hit(self, view: str, key: Hashable, entry: Entry, stale: bool = False) -> None:
+        """A memoized result was given. Any thread."""
+        tally = self.tallies[view]
+        tally.saved += entry.cost
+        if stale:
+            tally.stale_hits += 1
+        else:
+            tally.fresh_hits += 1
+        kind: Kind = "stale" if stale else "hit"
+        if kind in self.events.wanted:
+            self.events.tell(kind, view, key, seconds=self._clock() - entry.stored)
+
+    def note_started(self, flight: Flight) -> None:
+        """A load begins. On the loop."""
+        load = flight.load
+        flight.started = flight.runtime.loop.time()
+        self.tallies[load.name].loads += 1
+        self.events.tell("load_started", load.name, flight.key, cause=load.cause, token=flight)
+
+    def note_ended(self, flight: Flight, loaded: Loaded) -> None:
+        """A load came to this. On the loop; nothing where it never began."""
+        if flight.started is None:
+            return
+        load, seconds = flight.load, flight.runtime.loop.time() - flight.started
+        self.tallies[load.name].note_load(seconds)
+        failed = loaded.fate is Fate.FAILED or loaded.failed
+        kind: Kind = "load_failed" if failed else "load_finished"
+        if kind in self.events.wanted:
+            reason = _error_of(loaded) if failed else loaded.detail or loaded.fate.value
+            error = loaded.value if isinstance(loaded.value, BaseException) else None
+            self.events.tell(
+                kind, load.name, flight.key, seconds=seconds, reason=reason, cause=load.cause,
+                token=flight, error=error,
+            )  # fmt: skip
+
+    def note_evicted(self, key: Hashable) -> None:
+        """An entry had to make room. On the loop."""
+        if "evicted" in self.events.wanted:
+            self.events.tell("evicted", view_of(key), key)
+
+    def note_learned(self, flight: Flight, known: tuple[str, ...], names: tuple[str, ...]) -> None:
+        """A URL was known to read the first, and is seen to read the others. On the loop."""
+        if new := [name for name in names if name not in known]:
+            base = flight.load.base
+            self.events.tell("learned", flight.load.name, base, reason=", ".join(new), token=flight)
+
+    def note_purged(self, purge: Purge, where: str = "") -> None:
+        """Something is purged; ``where`` says that another process did. Any thread."""
+        if "purged" not in self.events.wanted:
+            return
+        soft = " (stale)" if purge.soft else ""
+        names = ["everything"] if purge.everything else [f"tag {tag}" for tag in purge.tags]
+        for name in (*names, *map(_shown, purge.keys)):
+            self.events.tell("purged", reason=f"{name}{where}{soft}")
+
+
+def _error_of(loaded: Loaded) -> str:
+    """What a failed load came to, in a line: the error's kind and text, or its status."""
+    if not isinstance(loaded.value, BaseException):
+        return loaded.detail or "failed"
+    line = (str(loaded.value).splitlines() or [""])[0]
+    return f"{type(loaded.value).__name__}: {line}" if line else type(loaded.value).__name__
+
+
+def _shown(name: Any) -> str:
+    """What a purge names: a path, a URL, or a call."""
+    if isinstance(name, CallKey):
+        return name.function
+    return name if isinstance(name, str) else "?".join(filter(None, name))
