@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["lint", "types", "tests", "lowest", "examples"]
+nox.options.sessions = ["lint", "types", "tests", "lowest", "examples", "docs"]
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
@@ -48,7 +48,8 @@ for found in FOUND.values():
 OLDEST = VERSIONS[0]
 EXAMPLES = str(ROOT / "tests" / "test_examples.py")
 SERVERS = ROOT / "tests" / "servers"
-UNIT_ONLY = ["--ignore", EXAMPLES, "--ignore", str(SERVERS)]
+MANUAL = str(ROOT / "tests" / "test_docs.py")  # the same on every Python
+UNIT_ONLY = ["--ignore", EXAMPLES, "--ignore", MANUAL, "--ignore", str(SERVERS)]
 # What speaks with the clients of stores. A cluster's client is good for it from redis-py 8 on.
 NO_CLUSTER = ["-k", "not cluster"]
 STORES = [
@@ -91,7 +92,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
     """mypy --strict over the package, and over the public API as a user would use it."""
-    session.install("mypy==2.4.1", ".[redis,memcached]")
+    session.install("mypy==2.4.1", ".[redis,memcached,prometheus,opentelemetry]")
     session.run("mypy", "aswr", "tests/typing_api.py")
 
 
@@ -109,7 +110,7 @@ def lowest(session: nox.Session) -> None:
     """With the lowest releases that the package says it works with: unit tests, and stores'."""
     extras = PROJECT["optional-dependencies"]
     lines = [*PROJECT["dependencies"]]
-    for extra in ("compress", "redis", "memcached"):
+    for extra in ("compress", "redis", "memcached", "prometheus", "opentelemetry"):
         lines += extras[extra]
     lower = [line.partition(",")[0].replace(">=", "==") for line in lines]
     run_tests(session, str(ROOT / "tests"), *UNIT_ONLY, *NO_CLUSTER, pins=lower)
@@ -120,6 +121,27 @@ def lowest(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example, run as its first lines say."""
     run_tests(session, EXAMPLES)
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """The manual, from ``docs/`` to ``build/docs``; a warning, as of a dead link, is an error."""
+    session.install(f"{wheel(session)}[docs]")
+    sphinx(session, "html", str(ROOT / "build" / "docs"))
+
+
+@nox.session(python=OLDEST)
+def links(session: nox.Session) -> None:
+    """Every external link of the manual, asked for: needs an open network, which CI has not."""
+    session.install(f"{wheel(session)}[docs]")
+    sphinx(session, "linkcheck", str(ROOT / "build" / "links"))
+
+
+def sphinx(session: nox.Session, builder: str, target: str) -> None:
+    # -E: read everything anew, since much of it is made of code that Sphinx does not watch.
+    session.run(
+        "sphinx-build", "-b", builder, "-W", "-n", "-E", "--keep-going", str(ROOT / "docs"), target
+    )
 
 
 @nox.session(python=OLDEST)

@@ -15,6 +15,7 @@ from .inputs import Rules
 from .names import Kind, input_name
 
 Seconds = float | timedelta
+SHORTEST_TOKEN = 16  # characters
 
 
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
@@ -240,6 +241,20 @@ def _compress(name: str, value: Any) -> tuple[str, ...]:
     return codings
 
 
+def check_token(name: str, value: Any) -> str | None:
+    """None, or a secret that nobody guesses."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {type(value).__name__}")
+    if len(value) < SHORTEST_TOKEN:
+        raise ValueError(
+            f"{name} has {len(value)} characters, and needs {SHORTEST_TOKEN} or more: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+        )
+    return value
+
+
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "refresh_margin": _margin,
     "stale_if_error": lambda name, value: seconds(name, value, zero=True),
@@ -278,6 +293,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "partition": _partition,
     "sign": check_flag,
     "workers": lambda name, value: None if value is None else _count(name, value),
+    "admin_token": check_token,
 }
 
 Tags = tuple[str, ...] | Callable[[Any], Any]

@@ -77,6 +77,9 @@ CONFIG: Final[Mapping[str, Any]] = {
     "ASWR_IGNORE": (),
     # More headers that are one caller's own, as patterns: "X-Customer-*".
     "ASWR_PERSONAL": (),
+    # What opens the admin page's API to who sends it as a bearer, 16 characters or more; else the
+    # environment's variable of that name. None: the API asks `authorize`, as the pages do.
+    "ASWR_ADMIN_TOKEN": None,
     # Variants of one URL; past them a new one is stored when it is asked for twice.
     "ASWR_MAX_VARIANTS": 64,
     # What a decorator's option of the same name is where it is left out.
