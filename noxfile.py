@@ -92,7 +92,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
     """mypy --strict over the package, and over the public API as a user would use it."""
-    session.install("mypy==2.4.1", ".[redis,memcached,prometheus,opentelemetry]")
+    session.install("mypy==2.4.1", "pytest", ".[redis,memcached,prometheus,opentelemetry]")
     session.run("mypy", "aswr", "tests/typing_api.py")
 
 

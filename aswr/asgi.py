@@ -64,7 +64,7 @@ class AsgiApp:
                 "%s: public pages are answered by the app and not before it, since %s lies around "
                 "app.wsgi_app and may be a guard. Under ASGI a proxy's headers are the server's "
                 "business (uvicorn --proxy-headers); put other middleware around manager.asgi()",
-                self._app.name, wrapper,
+                self._app.name, wrapper, extra={"aswr_app": self._app.name},
             )  # fmt: skip
 
 

@@ -48,7 +48,8 @@ class CacheStatus:
     def fresh(self) -> bool:
         """Was it stored, and fresh?"""
         # At 0 it is in its last second, or at its end: what is stale says why it is given.
-        return self.hit and (self.ttl or 0) >= 0 and not self.detail
+        rest = self.ttl or 0
+        return self.hit and (rest > 0 or (rest == 0 and not self.detail))
 
     @property
     def stale(self) -> bool:
@@ -75,8 +76,9 @@ class CacheStatus:
             return f"a stale hit, since {-(self.ttl or 0)} s{because}"
         if self.passes:
             return f"a pass{because or f' ({self.fwd})'}"
-        how = "collapsed into another's load" if self.collapsed else "stored"
-        return f"a miss ({self.fwd}), {how if self.stored or self.collapsed else 'not stored'}{because}"
+        how = "stored" if self.stored else "not stored"
+        how = "collapsed into another's load" if self.collapsed else how
+        return f"a miss ({self.fwd}), {how}{because}"
 
 
 def cache_status(response: Any) -> CacheStatus:
@@ -153,9 +155,8 @@ def _fail(text: str) -> NoReturn:
 
 def _lines(response: Any) -> list[str]:
     headers = response.headers
-    for name in ("getlist", "get_list"):  # Werkzeug's, httpx'
-        if (many := getattr(headers, name, None)) is not None:
-            return list(many("Cache-Status"))
+    if hasattr(headers, "getlist"):  # Werkzeug's; others join the lines
+        return list(headers.getlist("Cache-Status"))
     one = headers.get("Cache-Status")
     return [] if one is None else [one]
 

@@ -44,6 +44,8 @@ DEAF_AFTER = 3  # failures in a row
 DESCRIBED = 10.0  # seconds after which it says how it is
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
+LARGEST_DESCRIBED = 2**16  # bytes in which it does so
+LEAST_WANTED = ("jobs", "views", "stats")  # what it leaves out where that is too little, in turn
 MOST_UNTOLD = 3 * MOST
 MOST_AT_ONCE = 500  # names of one purge that Redis marks without a break: five milliseconds
 PAGE = 1000  # names of purges that are read at a time
@@ -51,7 +53,10 @@ _DIGITS = 20  # of the number that ends every message
 
 
 class Backplane:
-    """One process's part in the talk of a fleet. ``prefix`` is that of its keys."""
+    """One process's part in the talk of a fleet. ``prefix`` is that of its keys.
+
+    Without ``describe`` it does not count as one of the workers: it only looks on.
+    """
 
     def __init__(
         self,
@@ -63,7 +68,7 @@ class Backplane:
         interval: float,
         listener: Listener,
         untold: dict[bytes, int],
-        describe: Callable[[], dict[str, Any]] = dict,
+        describe: Callable[[], dict[str, Any]] | None = dict,
     ) -> None:
         self._link = link
         self._breaker = breaker
@@ -78,6 +83,7 @@ class Backplane:
         self._statuses = f"{prefix}status:"
         self._describe = describe
         self._described_at = -DESCRIBED
+        self._nondescript = False
         self.epoch = 0
         self.workers = 0  # how many there are
         self.messages = 0  # heard, for the counters
@@ -182,7 +188,7 @@ class Backplane:
     async def _read_on(self, probe: bool) -> bool:
         """Read a page of the log, from the place that was reached on; is there more?"""
         now = asyncio.get_running_loop().time()
-        lives = probe or now - self._said_at > LIFE
+        lives = self._describe is not None and (probe or now - self._said_at > LIFE)
         run = (self._run or "?") if self._doubted else ""
         _, epoch, found = await self.count(
             SYNC, self._place, self.worker if lives else "", GONE_AFTER * MICRO, run, PAGE,
@@ -299,23 +305,41 @@ class Backplane:
 
     async def _say_how_it_is(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._described_at < DESCRIBED:
+        if self._describe is None or now - self._described_at < DESCRIBED:
             return
         self._described_at = now
-        said = {"worker": self.worker, **self._describe()}
-        words = (msgspec.msgpack.encode(said), int(3000 * DESCRIBED))
+        words = (self._description(self._describe), int(3000 * DESCRIBED))
         with contextlib.suppress(Refused):
             await self._link.run(DESCRIBE, (self._statuses + self.worker,), *words, parse=int)
 
+    def _description(self, describe: Callable[[], dict[str, Any]]) -> bytes:
+        """How this process is; of what is too much, or cannot be told, that it is there."""
+        mine: dict[str, Any] = {"worker": self.worker}
+        try:
+            said = {**describe(), **mine}
+            for part in ("", *LEAST_WANTED):
+                said.pop(part, None)
+                if len(data := msgspec.msgpack.encode(said)) <= LARGEST_DESCRIBED:
+                    return data
+        except Exception as error:
+            if not self._nondescript:
+                self._nondescript = True
+                log.exception("this process cannot be described to the others (%r)", error)
+        return msgspec.msgpack.encode(mine)
+
     async def described(self) -> list[dict[str, Any]]:
-        """How each worker of the fleet described itself; raises `Unreachable` or `Refused`."""
+        """How each worker of the fleet described itself; ``here`` says whether it is this one.
+
+        Raises `Unreachable` or `Refused`.
+        """
         self._described_at = -DESCRIBED
         await self._say_how_it_is()
         said = await self._link.run(WORKERS, (self._workers,), self._statuses, parse=list)
         found = []
         for text in said[1::2]:
-            with contextlib.suppress(msgspec.MsgspecError, TypeError):
-                found.append(msgspec.msgpack.decode(text, type=dict[str, Any]))
+            with contextlib.suppress(msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+                one = msgspec.msgpack.decode(text, type=dict[str, Any])
+                found.append({**one, "here": one.get("worker") == self.worker})
         return found
 
     async def _listen(self) -> None:

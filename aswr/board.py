@@ -84,6 +84,9 @@ class Board:
         self.tallies.clear()
         self.purges = 0  # made here; a plain += on any thread, as for the tallies
         self.openings = 0  # of the breaker before the shared store
+        self._forget_flights()
+
+    def _forget_flights(self) -> None:
         self.closed = False
         self.waiting = 0
         self.flights: dict[Hashable, Flight] = {}
@@ -158,7 +161,9 @@ class Board:
             try:
                 due = self._due(load, periodic)
             except Exception as error:  # a clock, say: the others must not wait for ever
-                log.exception("%s: could not begin (%r)", load.name, error)
+                log.exception(
+                    "%s: could not begin (%r)", load.name, error, extra=_extra(load, load.key)
+                )
                 continue
             # What was in use and is purged meanwhile nobody asks for; who does will wait for it.
             purged = heat > 0 and due is not None and self.store.glance(due.key) is None
@@ -248,7 +253,8 @@ class Board:
         try:
             entry = self._land(flight, loaded)
         except Exception as error:  # a clock, say: no waiter must be left standing
-            log.exception("%s: landing failed (%r)", flight.load.name, error)
+            extra = _extra(flight.load, flight.key)
+            log.exception("%s: landing failed (%r)", flight.load.name, error, extra=extra)
             self._settle(flight, Result(How.FAILED, value=error))
         await self._conclude(flight, loaded, entry)
 
@@ -266,7 +272,7 @@ class Board:
         """
         flight = Flight(
             load, load.key, self.store.stamps.tick(), self.clock(), 0.0, self.clock, self.runtime,
-            lambda flight: None,
+            lambda flight: None, trial=True,
         )  # fmt: skip
         try:
             return await self._run(flight), flight
@@ -351,7 +357,10 @@ class Board:
         detail = f"reads over {MOST_NAMES} inputs"
         if flight.load.base not in self._crowded and len(self._crowded) < MOST_CROWDED:
             self._crowded.add(flight.load.base)
-            log.warning("%s: a load %s; its answer is not stored", flight.load.name, detail)
+            log.warning(
+                "%s: a load %s; its answer is not stored", flight.load.name, detail,
+                extra=_extra(flight.load, flight.load.base),
+            )  # fmt: skip
         if loaded.fate is Fate.FAILED:
             return loaded
         return replace(loaded, fate=Fate.PASS, detail=detail)
@@ -455,7 +464,8 @@ class Board:
         elif loaded.fate is Fate.KEEP:
             self.failures.count(flight.key, flight.load.times.retry_most)
         elif self.failures.forget(flight.key):
-            log.info("%s: loads succeed again", flight.load.name)
+            extra = _extra(flight.load, flight.key)
+            log.info("%s: loads succeed again", flight.load.name, extra=extra)
 
     def _count_failure(self, flight: Flight, why: object) -> None:
         if flight.expired:
@@ -465,7 +475,7 @@ class Board:
         if count == 1 and (not flight.attended or self.fallback(flight.load) is not None):
             log.warning(
                 "%s: a load failed (%s); what is stored stays, retries back off",
-                flight.load.name, why, extra={"aswr_key": flight.key},
+                flight.load.name, why, extra=_extra(flight.load, flight.key),
                 exc_info=why if isinstance(why, BaseException) else None,
             )  # fmt: skip
 
@@ -546,12 +556,17 @@ class Board:
         """The loop is held and cannot drain: forget its flights. Any thread; after `closed`."""
         flights = list(self.flights.values())
         waiting = self.waiting
-        self.forget()
+        self._forget_flights()
         self.closed, self.waiting = True, waiting
         for flight in flights:
             error = self.impatient(flight.load, "the cache is closing")
             for waiter in list(flight.waiters):
                 waiter.resolve(Result(How.FAILED, value=error))
+
+
+def _extra(load: Load, key: Hashable) -> dict[str, Any]:
+    """What a line of the log says of a load, for who reads it by machine."""
+    return {"aswr_view": load.name, "aswr_key": key}
 
 
 def _tell(joiner: "Future[None]") -> None:

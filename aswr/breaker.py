@@ -37,7 +37,10 @@ class Breaker:
             self.closed = False
             if self._clock() - self._mended_at > CALM:
                 self._tries = 0
-            log.warning("%s fails (%s); memory and loads carry on", self._name, error)
+            log.warning(
+                "%s fails (%s); memory and loads carry on", self._name, error,
+                extra={"aswr_store": self._name},
+            )  # fmt: skip
             self._on_open()
             self._tell(f"open: {error}")
 
@@ -51,7 +54,7 @@ class Breaker:
         if not self.closed:
             self.closed = True
             self._mended_at = self._clock()
-            log.warning("%s answers again", self._name)
+            log.warning("%s answers again", self._name, extra={"aswr_store": self._name})
             self._tell("closed")
 
     def _tell(self, what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from flask import Flask
 
 from .manager import CacheManager
-from .options import MIB
+from .options import CONFIG, MIB
 from .runtime import refuse_where_threads_do_not_run
 from .site import Site, find_view, server_kind
 from .wsgi import wrapper_of
@@ -69,13 +69,8 @@ def _configuration(
             "ASWR_STRICT outside of tests: a view that reads what cannot be shared is an error",
             "set ASWR_STRICT = False in production",
         )  # fmt: skip
-    elif config["ASWR_WAIT_TIMEOUT"] is None:
-        yield _line(
-            "configuration", "warning", "ASWR_WAIT_TIMEOUT is None: a caller may wait for ever",
-            "set it below your server's own timeout (gunicorn's is 30 s)",
-        )  # fmt: skip
     else:
-        wait = config["ASWR_WAIT_TIMEOUT"]
+        wait = config["ASWR_WAIT_TIMEOUT"] or CONFIG["ASWR_WAIT_TIMEOUT"]
         yield _line(
             "configuration", "ok",
             f"callers wait at most {wait:g} s: keep your server's own timeout above that; "
@@ -120,6 +115,10 @@ def _server(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator
     except RuntimeError as error:
         yield _line("server", "error", str(error), "run the app with threads")
         return
+    if manager.looks_on:
+        found = "this process is a command line, and serves nobody"
+        yield _line("server", "note", found, "flask aswr doctor --server URL asks one that serves")
+        return
     kind = server_kind() or ("flask run" if os.environ.get("FLASK_RUN_FROM_CLI") else "unknown")
     yield _line("server", "ok", f"{kind}, process {os.getpid()} on {platform.node()}")
     if kind == "gunicorn" and manager.has_jobs() and not manager.ticking:
@@ -130,19 +129,29 @@ def _server(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator
 
 
 def _loop(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[dict[str, str]]:
+    if site.engine.closed:
+        found = "the cache is closed: what is stored is served, everything else passes"
+        yield _line("loop", "warning", found, "manager.start() begins anew")
+        return
     began = time.monotonic()
 
     async def turn() -> None:
         return
 
-    ask(turn)
+    blocked = (
+        "a view or hook blocks it; the log of aswr.runtime names the line; "
+        "cacher(..., blocking=True) moves the view to a thread"
+    )
+    try:
+        ask(turn)
+    except TimeoutError:
+        seconds = time.monotonic() - began
+        yield _line("loop", "error", f"aswr's event loop did not turn in {seconds:.0f} s", blocked)
+        return
     seconds = time.monotonic() - began
     if seconds > SLOW_LOOP:
-        yield _line(
-            "loop", "warning", f"aswr's event loop took {seconds:.2f} s for one turn",
-            "a view or hook blocks it; the log of aswr.runtime names the line; "
-            "cacher(..., blocking=True) moves the view to a thread",
-        )  # fmt: skip
+        found = f"aswr's event loop took {seconds:.2f} s for one turn"
+        yield _line("loop", "warning", found, blocked)
     else:
         yield _line("loop", "ok", f"answers in {seconds * 1000:.1f} ms")
     engine = site.engine
@@ -161,7 +170,16 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
             "'aswr[redis]'",
         )  # fmt: skip
         return
-    health = ask(lambda: _health(site))
+    if site.engine.closed:
+        return  # nor is the store asked any more
+    try:
+        health = ask(lambda: _health(site))
+    except TimeoutError:
+        yield _line("store", "error", "nothing was heard of it in time", "see the loop's line")
+        return
+    if health is None:
+        yield _line("store", "error", "the factory of the shared store fails", "see the log")
+        return
     if not health:
         yield _line(
             "store", "warning", "shares entries and nothing else: purges reach no other process",
@@ -203,9 +221,9 @@ def _clocks(health: dict[str, Any]) -> Iterator[dict[str, str]]:
         yield _line("clock", "ok", f"{offset * 1000:+.0f} ms from the store's")
 
 
-async def _health(site: Site) -> dict[str, Any]:
+async def _health(site: Site) -> dict[str, Any] | None:
     tier = site.engine.tier
-    return {} if tier is None else await tier.health()
+    return None if tier is None else await tier.health()
 
 
 def _jobs(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[dict[str, str]]:

@@ -34,8 +34,8 @@ class Concert(Board):
         self.shared = shared
         super().__init__(*args, **options)
 
-    def forget(self) -> None:
-        super().forget()
+    def _forget_flights(self) -> None:
+        super()._forget_flights()
         self._renewing: dict[Hashable, int] = {}  # with the number that was told of
         if self.shared is not None:
             self.shared.forget()
@@ -164,7 +164,7 @@ class Concert(Board):
         if joined is not None and claim.entry is not None and claim.number > joined:
             enough = True
         if claim.entry is not None:
-            self.store.publish(key, claim.entry)
+            self._take_in(key, claim.entry)
             self.store.confirm(key)
         elif enough and held is not None and claim.number == held.born and not claim.names:
             self.store.confirm(key)  # the same lies there
@@ -222,6 +222,8 @@ class Concert(Board):
         self.store.confirm(flight.key)
         self._keeps(flight, held)
         lease, flight.lease = flight.lease, None
+        if lease is not None:
+            self._tell_released(flight, lease)
         await tier.save(flight.key, flight.load.base, held, lease)
         return True
 
@@ -326,8 +328,16 @@ class Concert(Board):
         if entry.names:
             self.urls.learn(key, self.urls.known(key, entry.names), entry.born)
         else:
-            self.store.publish(key, entry)
+            self._take_in(key, entry)
+            self.store.confirm(key)
         return entry
+
+    def _take_in(self, key: Hashable, entry: Entry) -> None:
+        """Have in memory what another process has stored."""
+        held = self.store.original(key)
+        if self.store.publish(key, entry) and not (held is not None and held.born == entry.born):
+            why = "loaded by another process"
+            self.events.tell("published", view_of(key), key, seconds=entry.cost, reason=why)
 
     async def _renew(self, key: Hashable) -> None:
         """Fetch what is newer than what is here, and if that is told meanwhile, what is newer."""
@@ -349,7 +359,7 @@ class Concert(Board):
         elif entry.names:
             self.urls.learn(key, self.urls.known(key, entry.names), entry.born)
         else:
-            self.store.publish(key, entry)
+            self._take_in(key, entry)
             self.store.confirm(key)
 
     def ended_elsewhere(self, key: Hashable, ending: Ending, seconds: float) -> None:
@@ -394,6 +404,9 @@ class Concert(Board):
 
     def lease_lost(self, key: Hashable) -> None:
         """This process no longer loads for the fleet; what it loads counts by its number."""
+        for flight in self.flights.values():
+            if flight.lease is not None and flight.lease.key == key:
+                flight.lease = None
         self.events.tell("lease", view_of(key), key, reason="lost")
 
     def held(self, key: Hashable) -> Entry | None:

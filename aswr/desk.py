@@ -11,16 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flask import Flask
+from msgspec.structs import replace
 
 from .checkup import checkup
 from .engine import Engine
 from .events import Because
 from .flight import How, Result
-from .life import Life
+from .keys import ViewKey, base_of
+from .life import MOST, Life
 from .manager import CacheManager
 from .site import Site, find_view
 from .survey import row, rows_in, select, url_of
@@ -30,8 +33,10 @@ from .why import Why
 T = TypeVar("T")
 
 LIMIT = 60.0  # seconds that any question may take, beyond a load's own patience
+CHECK_LIMIT = 10.0  # seconds for each question of a check-up
 MOST_LISTED = 10_000  # entries of a shared store that are looked at
 MOST_SHOWN = 1000  # rows in one answer
+OFF = "the cache is switched off (ASWR_ENABLED = False)"
 
 
 class Desk:
@@ -48,7 +53,7 @@ class Desk:
     def stats(self) -> dict[str, Any]:
         """Counters and sizes of this process, in all and by view, as of now.
 
-        With a fleet ``workers`` has those of every process, a few seconds old.
+        `workers` has those of every process of a fleet, a few seconds old.
         """
         site = self._site
         tallies = sorted(site.engine.tallies.items())
@@ -66,6 +71,25 @@ class Desk:
         """Is there a store that other processes share, and that can be listed?"""
         return self._site.engine.shares and self._site.shared.in_fleet
 
+    @property
+    def shares(self) -> bool:
+        """Is there a store from which other processes read what this one loads?"""
+        return self._site.engine.shares
+
+    def store_answers(self, seconds: float = 5.0) -> bool:
+        """Does the shared store answer, at the latest after so long? True where there is none."""
+        until = time.monotonic() + seconds
+        while self.shares and not self._ask(self._healthy, False):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+        return True
+
+    async def _healthy(self) -> bool:
+        tier = self._site.engine.tier
+        health = {} if tier is None else await tier.health()
+        return bool(health.get("reachable", tier is not None))
+
     def entries(
         self, *, view: str = "", tag: str = "", state: str = "", search: str = "",
         sort: str = "url", shared: bool = False, limit: int = MOST_SHOWN,
@@ -77,7 +101,7 @@ class Desk:
         """
         site, now = self._site, self._site.engine.clock()
         if shared:
-            listed = self._ask(lambda: self._listed())
+            listed: list[Any] = self._ask(self._listed, [])
             rows = [row(key, entry, now) for key, entry in listed]
         else:
             rows = rows_in(site.store, now)
@@ -86,20 +110,27 @@ class Desk:
         return {"entries": found[:limit], "count": len(found), "source": source, "at": now}
 
     async def _listed(self) -> list[Any]:
-        tier = self._site.engine.tier
-        return [] if tier is None else await tier.keys(MOST_LISTED)
+        tier, soft = self._site.engine.tier, self._site.store.stamps.soft
+        listed = [] if tier is None else await tier.keys(MOST_LISTED)
+        return [
+            (key, replace(entry, fresh_until=min(entry.stored, entry.fresh_until)))
+            if soft.latest(key, entry.tags) > entry.born
+            else (key, entry)
+            for key, entry in listed
+        ]
 
     def show(self, url: str) -> dict[str, Any]:
         """What is stored of a URL or path: its own rows, its variants', and what it reads."""
         site = self._site
-        path, query = site.purge_names(local(url))
+        path, query = site.purge_names(self._local(url))
         rows = rows_in(site.store, site.engine.clock())
         if self.in_fleet:
+            self._refuse_on_loop("show")
             shared = self.entries(shared=True, limit=MOST_LISTED)["entries"]
             rows += [one for one in shared if one["id"] not in {known["id"] for known in rows}]
         found = [one for one in rows if one["path"] == path]
         if query is not None:
-            found = [one for one in found if one["url"].partition("?")[2] == query]
+            found = [one for one in found if one["query"] == query]
         return {"url": url, "entries": select(found, notes=True), "life": self._life_of(found)}
 
     def entry(self, id: str) -> dict[str, Any]:
@@ -107,6 +138,9 @@ class Desk:
         rows = rows_in(self._site.store, self._site.engine.clock())
         found = next((one for one in rows if one["id"] == id), None)
         path, tags = ("", ()) if found is None else (found["path"], found["tags"])
+        if found is None:  # what purged it names its path, which is known by what else happened
+            urls = [one.url for one in self.life.of(id) if one.id == id]
+            path = urls[-1].partition("?")[0] if urls else ""
         lives = [one.shown() for one in self.life.of(id, path, tags)]
         if found is None and not any(one["id"] == id for one in lives):
             raise LookupError(f"no entry {id!r} is in this process's memory, or was of late")
@@ -120,7 +154,7 @@ class Desk:
             for one in rows
             for happening in self.life.of(one["id"], one["path"], one["tags"])
         }
-        return [one.shown() for one in sorted(lives.values(), key=lambda one: one.at)]
+        return [one.shown() for one in self.life.latest(MOST) if id(one) in lives]
 
     def latest(self, count: int = 50) -> list[dict[str, Any]]:
         """What happened of late, the last thing last, if anybody began to remember it."""
@@ -128,7 +162,11 @@ class Desk:
 
     def why(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Why a URL is answered as it is; see `Why.answer`. Renders where nothing is stored."""
-        return Why(self._site, local(url), headers or {}, self._ask).answer()
+        self._refuse_on_loop("why")
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        fields = {"Host": host, **(headers or {})} if host else headers or {}
+        return Why(self._site, self._local(url), fields, self._ask, parts.scheme).answer()
 
     def jobs(self) -> list[dict[str, Any]]:
         """The periodic refreshes, as this process runs them; see `JobInfo`."""
@@ -159,9 +197,7 @@ class Desk:
         """
         if not self.in_fleet:
             return [{**self._site.describe(), "worker": "", "here": True}]
-        workers: list[dict[str, Any]] = self._ask(self._others)
-        for one in workers:
-            one["here"] = (one.get("host"), one.get("pid")) == (platform.node(), os.getpid())
+        workers: list[dict[str, Any]] = self._ask(self._others, [])
         return workers
 
     async def _others(self) -> list[dict[str, Any]]:
@@ -194,19 +230,30 @@ class Desk:
         """Load a URL, unless it is fresh and not ``force``; what came of it, and in how long.
 
         ``outcome`` is "stored", "fresh" (nothing was to be done), "pass" (it is not stored, and
-        ``reason`` says why) or "failed". Never raises for the load's sake.
+        ``reason`` says why), "uncached" (no cached view answers it) or "failed". Never raises for
+        the load's sake.
         """
-        engine, began = self._site.engine, time.monotonic()
+        self._refuse_on_loop("load")
+        began = time.monotonic()
         try:
-            plain, *variants = loads_of(self._site, local(url))
-            loads = [plain, *(variants if force else ())]
-            waiters = [engine.enlist(load, force=force, why=why) for load in loads]
-            results = [engine.wait(waiter, engine.patience(waiter), "desk") for waiter in waiters]
-            outcome, reason = _outcome(results[0])
+            outcome, reason = self._loaded(url, force, why)
         except Exception as error:
             outcome, reason = "failed", f"{type(error).__name__}: {error}"
         seconds = time.monotonic() - began
         return {"url": url, "outcome": outcome, "reason": reason, "seconds": seconds}
+
+    def _loaded(self, url: str, force: bool, why: Because) -> tuple[str, str]:
+        engine = self._site.engine
+        if not self._site.enabled:
+            return "pass", OFF
+        try:
+            plain, *variants = loads_of(self._site, self._local(url))
+        except ValueError as error:
+            return "uncached", str(error)
+        loads = [plain, *(variants if force else ())]
+        waiters = [engine.enlist(load, force=force, why=why) for load in loads]
+        results = [engine.wait(waiter, engine.patience(waiter), "desk") for waiter in waiters]
+        return _outcome(results[0])
 
     def purge(
         self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), everything: bool = False,
@@ -215,10 +262,14 @@ class Desk:
         """Purge URLs (a path alone means every query of it), tags or everything.
 
         ``stale`` lets what it concerns be served while it is renewed. ``everybody`` says whether
-        the shared store has it, if there is one. Raises `ValueError` for a bad URL.
+        the shared store has it, if there is one. Raises `ValueError` for a bad URL. Where the cache
+        is switched off nothing is purged, and ``reason`` says so.
         """
+        self._refuse_on_loop("purge")
         site, done, everybody = self._site, [], True
-        names = [(url, site.purge_names(local(url))) for url in urls]
+        names = [(url, site.purge_names(self._local(url))) for url in urls]
+        if not site.enabled:
+            return {"purged": [], "everybody": True, "stale": stale, "reason": OFF}
         for url, (path, query) in names:
             everybody &= self._purge(lambda e, p=path, q=query: e.purge_path(p, q, stale))  # type: ignore[misc]
             done.append(url)
@@ -232,7 +283,7 @@ class Desk:
         return {"purged": done, "everybody": everybody, "stale": stale}
 
     def _purge(self, purge: Callable[[Engine], Any]) -> bool:
-        return self._site.purge(purge, "desk")
+        return self._site.purge(purge, _twin("purge"))
 
     def settle(self, seconds: float = LIMIT) -> bool:
         """Wait until what was loaded is over and saved; False when the time came first."""
@@ -244,7 +295,9 @@ class Desk:
         """What is well and what is not: ``name``, ``state`` ("ok", "note", "warning", "error"),
         ``found``, and the ``cure`` where one is needed.
         """
-        return checkup(self._manager, self._app, self._site, self._ask)
+        self._refuse_on_loop("doctor")
+        ask = partial(self._ask, limit=CHECK_LIMIT)
+        return checkup(self._manager, self._app, self._site, ask)
 
     def about(self) -> dict[str, Any]:
         """What runs here."""
@@ -259,9 +312,35 @@ class Desk:
             "fleet": self.in_fleet,
         }
 
-    def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        runtime = self._site.engine.runtime
-        return runtime.call(question, "aswr desk", "asyncio.to_thread(...)", LIMIT)
+    def _ask(
+        self, question: Callable[[], Coroutine[Any, Any, T]], closed: T | None = None,
+        limit: float | None = None,
+    ) -> T:  # fmt: skip
+        """What the loop answers, which begins if need be; ``closed`` where the cache is."""
+        engine = self._site.engine
+        if engine.closed and closed is not None:
+            return closed
+        return engine.runtime.call(question, "aswr desk", _twin("..."), limit or LIMIT)
+
+    def _refuse_on_loop(self, call: str) -> None:
+        if (running := self._site.running) is not None:
+            running.refuse_on_loop(_twin(call))
+
+    def _local(self, url: str) -> str:
+        """Path and query of a URL, as the app knows them: without where it is mounted."""
+        path = local(url)
+        keys = map(base_of, self._site.store.memory.keys())
+        mounts = {key.script_name for key in keys if isinstance(key, ViewKey)}
+        for mount in sorted({self._site.base.script_name, *mounts}, key=len, reverse=True):
+            shown = quote(mount)
+            if mount and (path == shown or path.startswith((f"{shown}/", f"{shown}?"))):
+                rest = path.removeprefix(shown)
+                return rest if rest.startswith("/") else f"/{rest}"
+        return path
+
+
+def _twin(call: str) -> str:
+    return f"await asyncio.to_thread(desk.{call}, ...)"
 
 
 def _outcome(result: Result | None) -> tuple[str, str]:
@@ -269,8 +348,9 @@ def _outcome(result: Result | None) -> tuple[str, str]:
         return "failed", "it takes longer than wait_timeout; the load goes on"
     if result.how is How.FAILED:
         value = result.value
-        line = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else "a 5xx"
-        return "failed", line
+        if isinstance(value, BaseException):
+            return "failed", f"{type(value).__name__}: {value}"
+        return "failed", f"status {getattr(value, 'status', '5xx')}"
     if result.how is How.HIT:
         return "fresh", ""
     if result.how in (How.STORED, How.COLLAPSED):

@@ -156,9 +156,7 @@ class Engine(Concert):
             self._see_off(waiter, runtime)
 
     def _note_wait(self, waiter: Waiter, began: float) -> None:
-        tally = self.tallies[waiter.load.name]
-        tally.waits += 1
-        tally.waited += time.monotonic() - began
+        self.tallies[waiter.load.name].note_wait(time.monotonic() - began)
 
     def _see_off(self, waiter: Waiter, runtime: Runtime) -> None:
         """He waits no more: where that is for want of patience, his flight must know."""

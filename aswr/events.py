@@ -2,13 +2,18 @@
 
 Owns who listens to one app's cache. Any thread tells, any thread may listen: a hook is called where
 the thing happens, on a caller's thread or on aswr's loop, in nobody's context that it could rely
-on; it must be quick, must not wait, and what it raises is logged once and goes no further. Nobody
-listening costs a look into a set.
+on; it must be quick, must not wait, and what it raises is logged once and goes no further. What it
+reads of a request is no read of the render that it is called in. Nobody listening costs a look into
+a set.
 
 Imports nothing of aswr; must not know what listens.
 """
 
+import asyncio
+import inspect
 import logging
+import os
+import threading
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -18,15 +23,19 @@ from blinker import Signal
 
 log = logging.getLogger("aswr.events")
 
+MOST_BROKEN = 1000  # hooks of which the log is told
+
 Kind = Literal[
-    "hit",  # answered from memory, fresh
-    "stale",  # answered from memory, stale: while it is renewed, or in place of a load that failed
+    "hit",  # answered from memory, fresh; `seconds` is its age
+    "stale",  # answered from memory, stale, `seconds` old; `reason`: "revalidating", "held-back",
+    # or what it stands in for: "stale-if-error", "soft-timeout"
     "miss",  # nothing usable was stored: the caller waits for a load
     "pass",  # the view was run in the caller's own request; `reason` says why
     "load_started",  # `cause` says who asked for it
     "load_finished",  # `seconds` it took; `reason` is what became of it, "store" if it was stored
     "load_failed",  # `seconds` it took, `reason` is the error
-    "published",  # an entry was stored in this process; `seconds` is its load's time
+    "published",  # an entry was stored in this process; `seconds` is its load's time, and `reason`
+    # says if it was loaded by another one
     "evicted",  # an entry had to make room
     "purged",  # `reason` is what was purged: a path, "tag NAME", "everything"; soft ones say so
     "breaker",  # the shared store fails, or answers again; `reason` says which
@@ -87,58 +96,76 @@ class Events:
         self._app = app
         self._clock = clock
         self._sender = sender
-        self._hooks: dict[Hook, frozenset[Kind]] = {}
-        self._broken: set[Any] = set()
+        self._hooks: tuple[tuple[Hook, frozenset[Kind]], ...] = ()  # replaced, never changed
+        self._broken: set[tuple[int, int]] = set()
         # Called on the thread of who asks for a load: what a tracer wants to know of his request.
         self.origin: Callable[[], Any] | None = None
         # Called with a load's ``token`` in each new context that its code is to run in: there a
         # tracer's span becomes the current one.
         self.enter: Callable[[object], None] | None = None
         self.wanted: frozenset[str] = frozenset()  # kinds that somebody listens to
-        _all.add(self)
+        with _lock:
+            _all.add(self)
         self.look_again()
 
     def subscribe(self, hook: Hook, *kinds: Kind) -> Callable[[], None]:
-        """Call ``hook`` with each event of these kinds, or of all; what is returned ends it."""
-        unknown = set(kinds) - set(KINDS)
-        if unknown:
-            raise ValueError(f"no such events: {', '.join(sorted(unknown))}; there are {KINDS}")
-        if not callable(hook):
-            raise TypeError(f"a hook is called with each event, got {hook!r}")
-        self._hooks = {**self._hooks, hook: frozenset(kinds or KINDS)}
+        """Call ``hook`` with each event of these kinds, or of all; what is returned ends it.
+
+        Raises as `check_hook`.
+        """
+        check_hook(hook, kinds)
+        listens = (hook, frozenset(kinds or KINDS))
+        with _lock:
+            self._hooks = (*self._hooks, listens)
         self.look_again()
 
         def end() -> None:
-            self._hooks = {each: of for each, of in self._hooks.items() if each is not hook}
+            with _lock:
+                self._hooks = tuple(each for each in self._hooks if each is not listens)
             self.look_again()
 
         return end
 
     def look_again(self) -> None:
         """Find out which kinds anybody listens to."""
-        of_signals = (kind for kind, signal in SIGNALS.items() if signal.receivers)
-        self.wanted = frozenset().union(*self._hooks.values(), of_signals)
+        with _lock:
+            of_signals = (kind for kind in KINDS if self._receivers(kind))
+            self.wanted = frozenset().union(*(kinds for _, kinds in self._hooks), of_signals)
+
+    def _receivers(self, kind: Kind) -> list[Callable[..., Any]]:
+        """Who listens by signal to this app."""
+        signal = SIGNALS[kind]
+        app = self._sender() if signal.receivers else None
+        return [] if app is None else list(signal.receivers_for(app))
 
     def tell(self, kind: Kind, view: str = "", key: Hashable = None, **more: Any) -> None:
         """Tell of something; whoever tells often looks first whether the kind is `wanted`."""
         if kind not in self.wanted:
             return
+        hooks = [hook for hook, kinds in self._hooks if kind in kinds]
+        receivers = self._receivers(kind)
+        if not hooks and not receivers:
+            self.look_again()  # a receiver that was held weakly is gone
+            return
         event = Event(kind, self._app, self._clock(), view, key, **more)
-        for hook, kinds in self._hooks.items():
-            if kind in kinds:
-                self._call(hook, event)
-        if SIGNALS[kind].receivers and (app := self._sender()) is not None:
-            signal = SIGNALS[kind]
-            self._call(lambda told: _send(signal, app, told), event, signal)
+        for hook in hooks:
+            self._call(hook, event)
+        if receivers and not SIGNALS[kind].is_muted and (app := self._sender()) is not None:
+            for receiver in receivers:  # each for itself: one that fails must not hide the others
+                self._call(receiver, event, app)
 
-    def _call(self, hook: Hook, event: Event, name: Any = None) -> None:
+    def _call(self, hook: Callable[..., Any], event: Event, app: Any = None) -> None:
+        outer, _here.telling = telling(), True
         try:
-            hook(event)
-        except Exception as error:
-            name = name or hook
-            if name not in self._broken:
-                self._broken.add(name)
-                log.exception("the hook %r failed on %s (%r)", name, event.kind, error)
+            hook(event) if app is None else hook(app, event=event)
+        except (Exception, asyncio.CancelledError) as error:  # our task is not his to cancel
+            of = id(getattr(hook, "__func__", hook)), id(getattr(hook, "__self__", None))
+            if of not in self._broken and len(self._broken) < MOST_BROKEN:
+                self._broken.add(of)
+                extra = {"aswr_app": event.app, "aswr_view": event.view, "aswr_key": event.key}
+                log.exception("the hook %r failed on %s (%r)", hook, event.kind, error, extra=extra)
+        finally:
+            _here.telling = outer
 
     def cause(self, what: Because) -> Cause:
         """Why a load is asked for here and now, by whoever's thread this is."""
@@ -147,18 +174,43 @@ class Events:
         return Cause(what, self.origin())
 
 
-def _send(signal: Signal, app: Any, event: Event) -> None:
-    signal.send(app, event=event)
+def check_hook(hook: Hook, kinds: tuple[Kind, ...]) -> None:
+    """Raise `ValueError` for kinds that there are not, `TypeError` for what is no hook."""
+    unknown = set(kinds) - set(KINDS)
+    if unknown:
+        raise ValueError(f"no such events: {', '.join(sorted(unknown))}; there are {KINDS}")
+    if not callable(hook):
+        raise TypeError(f"a hook is called with each event, got {hook!r}")
+    if inspect.iscoroutinefunction(hook):
+        raise TypeError(f"nobody would await {hook!r}: a hook is a plain function")
 
 
+def telling() -> bool:
+    """Is a hook being called, further up on this thread?"""
+    return getattr(_here, "telling", False)
+
+
+_here = threading.local()
 _CAUSES: Final[dict[Because, Cause]] = {what: Cause(what) for what in get_args(Because)}
 _all: "weakref.WeakSet[Events]" = weakref.WeakSet()
+_lock = threading.RLock()  # for who comes and goes; nobody who tells waits for it
+
+
+def _forget() -> None:
+    """In a forked child: a thread that is not there may have held it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 class _Signal(Signal):
     """Says so when somebody comes or goes: until then nothing is sent."""
 
     def connect(self, receiver: Any, *args: Any, **kwargs: Any) -> Any:
+        if inspect.iscoroutinefunction(receiver):
+            raise TypeError(f"nobody would await {receiver!r}: a receiver is a plain function")
         connected = super().connect(receiver, *args, **kwargs)
         _look_again()
         return connected
@@ -169,7 +221,9 @@ class _Signal(Signal):
 
 
 def _look_again() -> None:
-    for events in list(_all):
+    with _lock:
+        everybody = list(_all)
+    for events in everybody:
         events.look_again()
 
 

@@ -135,7 +135,8 @@ class Fleet(Tier):
         link = Link(client, self.timeout, self.breaker, runtime.task)
         back = Backplane(
             link, self.breaker, self.stamps, self.clock, f"{own}aswr:{{{self._space}}}:",
-            self._interval, self.listener, self._untold, lambda: self.describe(),
+            self._interval, self.listener, self._untold,
+            (lambda: self.describe()) if self.counts else None,
         )  # fmt: skip
         self._shelf = Shelf(
             f"{own}aswr:{self._space}:", link, back, self._envelopes, self.stamps, self.clock,
@@ -255,7 +256,7 @@ class Fleet(Tier):
             self._too_large.add(name)
             log.warning(
                 "%s: what is larger than %d MiB stays in each process's memory, and each loads it "
-                "(%s)", name, LARGEST >> 20, error,
+                "(%s)", name, LARGEST >> 20, error, extra={"aswr_view": name, "aswr_key": key},
             )  # fmt: skip
 
     async def _store(self, key: Hashable, entry: Entry, token: str, told: bool) -> bool:

@@ -198,6 +198,7 @@ class Flight:
     enter: Callable[[object], None] | None = None  # called in each context of user code, with this
     body: Any = None  # of a public view's render: the view, and what its wrapper is to run
     lease: Lease | None = None  # it loads for the whole fleet
+    trial: bool = False  # to show what it would come to: nothing is to follow of it
     follows: "asyncio.Future[Word] | None" = None  # another process loads: what is told of that
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ Owns the ticker and the records of the jobs of one manager. `schedule` and `info
 from any thread; ticks arrive on the loop and start ordinary flights, which whoever asks may join.
 """
 
+import asyncio
 import contextvars
 import logging
 import threading
@@ -12,16 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .checks import seconds
 from .flight import Load
 from .keys import split_path
 from .runtime import Runtime
 from .site import Site
-
-if TYPE_CHECKING:
-    from .ticker import Ticker
 
 log = logging.getLogger("aswr.jobs")
 
@@ -56,6 +54,23 @@ class JobInfo:
     history: tuple[tuple[float, str], ...] = ()
 
 
+class Ticks(Protocol):
+    """What a `Ticker` does, and what a test kit puts in its place, whose time is the test's."""
+
+    def add(
+        self, name: str, interval: float, tick: Callable[[], None], aligned: bool = False
+    ) -> None: ...
+    def next_run(self, name: str) -> float | None: ...
+    def remove(self, name: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+def _ticker() -> Ticks:
+    from .ticker import Ticker  # not before there is a job: APScheduler takes its time
+
+    return Ticker()
+
+
 @dataclass(slots=True)
 class _Record:
     ticks: int = 0
@@ -72,16 +87,18 @@ class Jobs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: list[Job] = []
+        self.make_ticker: Callable[[], Ticks] = _ticker  # the test kit has another
         self.forget()
 
     def forget(self) -> None:
         """In a forked child: nothing ticks until the child starts it."""
         self._lock = threading.Lock()
-        self._ticker: Ticker | None = None
+        self._ticker: Ticks | None = None
         self._runtime: Runtime | None = None
         self._begun: weakref.WeakSet[Site] = weakref.WeakSet()
         self._added: dict[str, Job] = {}  # what the ticker has, by name
         self._warned: set[Job] = set()
+        self._looking: set[asyncio.Task[None]] = set()  # for the loads of a tick; on the loop
         self._records: weakref.WeakKeyDictionary[Site, dict[str, _Record]] = (
             weakref.WeakKeyDictionary()
         )
@@ -130,6 +147,7 @@ class Jobs:
                     "the job for %s runs every %g s, but its entry lives only %g s: visitors will "
                     "wait in between; make interval shorter than timeout",
                     job.path, job.interval, lives,
+                    extra={"aswr_app": site.name, "aswr_path": job.path},
                 )  # fmt: skip
         return good, errors
 
@@ -138,9 +156,7 @@ class Jobs:
     ) -> None:
         """Start ticking for these sites, or take in what was scheduled since. On the loop."""
         if self._ticker is None:
-            from .ticker import Ticker  # not before there is a job: APScheduler takes its time
-
-            self._ticker, self._runtime = Ticker(), runtime
+            self._ticker, self._runtime = self.make_ticker(), runtime
         self._begun.update(sites)
         for site, job in pairs:
             self._add(site, job)
@@ -166,6 +182,11 @@ class Jobs:
             self._ticker = None
             self._begun.clear()
             self._added.clear()
+
+    async def begun(self) -> None:
+        """Wait until the loads of every tick so far have begun. On the loop."""
+        if self._looking:
+            await asyncio.wait(self._looking)
 
     def infos(self, sites: Iterable[Site]) -> list[JobInfo]:
         """What is scheduled for these sites."""
@@ -198,7 +219,9 @@ class Jobs:
         if self._runtime is not None and not record.looking:
             record.looking = True
             refresh = self._refresh(self._runtime, site, job, record)
-            self._runtime.task(refresh, f"aswr job {job.path}", contextvars.Context())
+            task = self._runtime.task(refresh, f"aswr job {job.path}", contextvars.Context())
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
 
     async def _refresh(self, runtime: Runtime, site: Site, job: Job, record: _Record) -> None:
         # Routing may run an app's own converters, so it is looked up off the loop.
@@ -206,7 +229,8 @@ class Jobs:
             loads = await runtime.work(partial(_loads_of, site, job))
         except Exception as error:
             if record.error != str(error):
-                log.error("the job for %s cannot run: %s", job.path, error)
+                extra = {"aswr_app": site.name, "aswr_path": job.path}
+                log.error("the job for %s cannot run: %s", job.path, error, extra=extra)
             record.error = str(error)
             _note(site, job, record, f"cannot run: {error}")
             return

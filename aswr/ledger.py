@@ -5,6 +5,7 @@ what becomes of either. The hottest way, a view's hit, counts for itself (`looku
 """
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any
 
 from .codec import Entry
@@ -33,8 +34,8 @@ class Ledger:
         self.tallies[view].note_pass(reason)
         self.events.tell("pass", view, reason=reason)
 
-    def note_hit(self, view: str, key: Hashable, entry: Entry, stale: bool = False) -> None:
-        """A memoized result was given. Any thread."""
+    def note_hit(self, view: str, key: Hashable, entry: Entry, stale: str = "") -> None:
+        """A memoized result was given; ``stale`` says why a stale one was. Any thread."""
         tally = self.tallies[view]
         tally.saved += entry.cost
         if stale:
@@ -43,7 +44,8 @@ class Ledger:
             tally.fresh_hits += 1
         kind: Kind = "stale" if stale else "hit"
         if kind in self.events.wanted:
-            self.events.tell(kind, view, key, seconds=self._clock() - entry.stored)
+            age = self._clock() - entry.stored
+            self.events.tell(kind, view, key, seconds=age, reason=stale)
 
     def note_started(self, flight: Flight) -> None:
         """A load begins. On the loop."""
@@ -61,7 +63,9 @@ class Ledger:
         failed = loaded.fate is Fate.FAILED or loaded.failed
         kind: Kind = "load_failed" if failed else "load_finished"
         if kind in self.events.wanted:
-            reason = _error_of(loaded) if failed else loaded.detail or loaded.fate.value
+            if failed and flight.expired:  # whatever the code made of being cancelled
+                loaded = replace(loaded, value=flight.timeout_error())
+            reason = error_of(loaded) if failed else loaded.detail or loaded.fate.value
             error = loaded.value if isinstance(loaded.value, BaseException) else None
             self.events.tell(
                 kind, load.name, flight.key, seconds=seconds, reason=reason, cause=load.cause,
@@ -85,11 +89,15 @@ class Ledger:
             return
         soft = " (stale)" if purge.soft else ""
         names = ["everything"] if purge.everything else [f"tag {tag}" for tag in purge.tags]
-        for name in (*names, *map(_shown, purge.keys)):
+        for name in names:
             self.events.tell("purged", reason=f"{name}{where}{soft}")
+        for key in purge.keys:
+            call = key if isinstance(key, CallKey) else None
+            reason = f"{_shown(key)}{where}{soft}"
+            self.events.tell("purged", view_of(call), call, reason=reason)
 
 
-def _error_of(loaded: Loaded) -> str:
+def error_of(loaded: Loaded) -> str:
     """What a failed load came to, in a line: the error's kind and text, or its status."""
     if not isinstance(loaded.value, BaseException):
         return loaded.detail or "failed"

@@ -70,12 +70,12 @@ class Life:
         """
         happened = list(self._happened)
         urls = {one.url_id for one in happened if one.id == id} | {id}
-        purges = {path, "everything", *(f"tag {tag}" for tag in tags)}
+        purges = {"everything", *(f"tag {tag}" for tag in tags)} | ({path} if path else set())
         return [
             one
             for one in happened
             if one.kind == "breaker"
-            or (one.kind == "purged" and _purged(one) in purges)
+            or (one.kind == "purged" and not one.id and not purges.isdisjoint(_purged(one)))
             or (one.id and (one.id == id or one.id in urls or one.url_id == id))
         ]
 
@@ -84,6 +84,7 @@ class Life:
         return list(self._happened)[-count:]
 
 
-def _purged(one: Happening) -> str:
-    """The path, tag or everything that a purge names."""
-    return one.reason.removesuffix(" (stale)").removesuffix(" elsewhere").partition("?")[0]
+def _purged(one: Happening) -> tuple[str, str]:
+    """The path, tag or everything that a purge names; of a URL, its path as well."""
+    name = one.reason.removesuffix(" (stale)").removesuffix(" elsewhere")
+    return name, name if name.startswith("tag ") else name.partition("?")[0]

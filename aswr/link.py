@@ -200,14 +200,17 @@ class Link:
         """Names of keys that begin and end so, at most ``most``; raises `Unreachable`.
 
         Steps over all keys of the server, a thousand at a time: for operators, not for requests.
+        No step may take longer than an upload.
         """
         if self._closed or not self._breaker.closed:
             raise Unreachable
         pattern = re.sub(r"([*?\[\]\\^-])", r"\\\1", begins) + "*"
         found: set[str] = set()
         try:
-            async with asyncio.timeout(SCAN_LIMIT):
+            async with asyncio.timeout(SCAN_LIMIT), asyncio.timeout(self._bulk.limit) as step:
+                loop = asyncio.get_running_loop()
                 async for name in self._client.scan_iter(match=pattern, count=1000):
+                    step.reschedule(loop.time() + self._bulk.limit)
                     if (text := name.decode(errors="replace")).endswith(ends):
                         found.add(text)
                     if len(found) >= most:

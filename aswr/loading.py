@@ -49,22 +49,22 @@ class ViewLoad:
         return VariantKey(self.key, names, values), why
 
     def _on_thread(self, flight: Flight) -> Loaded:
-        flight.on_pass = self._note_passed
+        flight.on_pass = None if flight.trial else self._note_passed
         rendering = self._rendering(flight, self._prior(flight))
         loaded = rendering.blocking() if self.target.is_async else rendering.on_thread()
         if rendering.repeat:
             rendering = self._rendering(flight, None)
             loaded = rendering.blocking() if self.target.is_async else rendering.on_thread()
-        return self._noted(rendering, loaded)
+        return loaded if flight.trial else self._noted(rendering, loaded)
 
     async def _on_loop(self, flight: Flight) -> Loaded:
-        flight.on_pass = self._note_passed
+        flight.on_pass = None if flight.trial else self._note_passed
         rendering = self._rendering(flight, self._prior(flight))
         loaded = await rendering.on_loop()
         if rendering.repeat:
             rendering = self._rendering(flight, None)
             loaded = await rendering.on_loop()
-        return self._noted(rendering, loaded)
+        return loaded if flight.trial else self._noted(rendering, loaded)
 
     def _rendering(self, flight: Flight, prior: Entry | None) -> Rendering:
         store = self.site.store

@@ -45,14 +45,15 @@ class Found(NamedTuple):
 
 def look(
     engine: Engine, rules: Rules, url: ViewKey, wants: Asks | None,
-    inputs_of: Callable[[T], Inputs], request: T,
+    inputs_of: Callable[[T], Inputs], request: T, uses: bool = True,
 ) -> Found:  # fmt: skip
     """What is stored for a request: one look-up where its URL reads nothing, else two.
 
     ``wants`` is what its directives say, where the view obeys them; ``inputs_of(request)`` is
-    called where something must be known of it beyond its URL.
+    called where something must be known of it beyond its URL. ``uses``: is it a use of the entry?
     """
-    entry, inputs = engine.store.peek(url), None
+    peek = engine.store.peek if uses else engine.store.glance
+    entry, inputs = peek(url), None
     key: Hashable = url
     names: tuple[str, ...] = ()
     if entry is not None and entry.names:
@@ -61,9 +62,9 @@ def look(
         if why:
             return Found(url, None, 0.0, PASS, names, inputs, why)
         key = VariantKey(url, names, values)
-        entry = engine.store.peek(key)
+        entry = peek(key)
         if entry is None and note.fewer:
-            entry = engine.urls.under_fewer(note, partial(_variant, url, inputs))
+            entry = engine.urls.under_fewer(note, partial(_variant, url, inputs), peek)
     now, decision = engine.judge(key, entry)
     if entry is not None and decision.verdict is Verdict.PASS:
         return Found(key, None, now, decision, names, inputs, entry.passing)

@@ -70,7 +70,7 @@ class CacheManager(Decorators):
         super().__init__()
         self._cache = backend.check(cache)
         self._clock = check_callable("clock", clocks.default if clock is UNSET else clock)
-        self._hooks, self._watchers, self._starters = [], [], []
+        self._watchers, self._starters = [], []
         self._given = {
             "ASWR_MAX_BYTES": max_bytes,
             "ASWR_BASE_URL": base_url,
@@ -80,6 +80,7 @@ class CacheManager(Decorators):
         self._jobs = Jobs()
         self._runtime: runtime.Runtime | None = None
         self._refused = ""
+        self._looks_on = False
         runtime.make_known(self)
         if app is not None:
             self.init_app(app)
@@ -127,9 +128,8 @@ class CacheManager(Decorators):
         self._sites[app] = site
         jobs, where = self._jobs, weakref.ref(site)
         site.jobs = lambda: _shown_jobs(jobs, where())
-        for hook, kinds in self._hooks:
-            site.engine.events.subscribe(hook, *kinds)
-        for call in self._watchers:
+        site.shared.counts = not self._looks_on
+        for call in list(self._watchers):
             call(site.engine)
         self._install(app, site)
 
@@ -155,7 +155,7 @@ class CacheManager(Decorators):
             log.warning(
                 "%s: public pages are answered by the app and not before it, since %s lay around "
                 "app.wsgi_app already at init_app and may be a guard; call manager.init_app(app) "
-                "before that is put there", app.name, wrapper,
+                "before that is put there", app.name, wrapper, extra={"aswr_app": app.name},
             )  # fmt: skip
         if self._jobs and not self._jobs.has_begun(self._sites[app]):
             self.start_unasked()
@@ -190,6 +190,24 @@ class CacheManager(Decorators):
         """Is anything scheduled?"""
         return bool(self._jobs)
 
+    def look_on(self) -> bool:
+        """From now on this process serves nobody: for a command line, before anything is asked.
+
+        No periodic refresh runs in it, whoever calls `start`, and it does not count as one of the
+        workers that share a store. After `close` it may look on again. False, and nothing changes,
+        where the manager is at work here.
+        """
+        if self._runtime is None:
+            self._looks_on = True
+            for site in self._live():
+                site.shared.counts = site.engine.closed = False
+        return self._looks_on
+
+    @property
+    def looks_on(self) -> bool:
+        """Does this process serve nobody? See `look_on`."""
+        return self._looks_on
+
     @property
     def ticking(self) -> bool:
         """Do periodic refreshes run in this process?"""
@@ -214,6 +232,8 @@ class CacheManager(Decorators):
             return
         for app in list(self._sites):
             self.refuse_upside_down(app)
+        if self._looks_on:
+            return
         loop = self._loop()
         loop.refuse_on_loop("await asyncio.to_thread(manager.start)")
         good, errors = self._jobs.check(sites)

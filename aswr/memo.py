@@ -20,6 +20,7 @@ from . import quiet
 from .checks import Tags, tag_tuple
 from .codec import Entry, Uncarriable, size_of
 from .errors import LoadError, as_exception
+from .events import Because
 from .flight import Fate, Flight, How, Load, Loaded, Result
 from .keys import CallKey, Signature, Unkeyable, canonical
 from .policy import Verdict
@@ -29,6 +30,8 @@ from .site import Site
 from .values import Carrier, Codec
 
 log = logging.getLogger("aswr.memo")
+
+MARK = "__aswr_call__"
 
 
 class Memoized:
@@ -75,15 +78,20 @@ class Memoized:
         engine = site.engine
         _, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
-            engine.ledger.note_miss(self.name, key)
+            if not engine.closed:
+                engine.ledger.note_miss(self.name, key)
             return None, self.load(site, key, args, kwargs)
-        engine.ledger.note_hit(self.name, key, entry, stale=decision.verdict is not Verdict.FRESH)
+        loads = decision.load and not engine.closed
+        engine.ledger.note_hit(self.name, key, entry, _stale(decision.verdict, loads))
         if decision.load:
             engine.start(self.load(site, key, args, kwargs))
         return self._out(entry.value), None
 
-    def finish(self, site: Site, load: Load, result: Result | None) -> Any:
-        """The result that the wait came to; raises what the load raised."""
+    def finish(self, site: Site, load: Load, result: Result | None, refresh: bool) -> Any:
+        """The result that the wait came to; raises what the load raised.
+
+        What is given out of the cache all the same is a hit, but to who asked for a ``refresh``.
+        """
         engine = site.engine
         if result is None or result.how is How.FAILED:
             entry = engine.fallback(load)
@@ -91,9 +99,15 @@ class Memoized:
                 raise engine.waited_out(load) if result is None else result.value
             if result is not None and result.first:
                 tell_monitors(site.app, result.value)
-            return self._out(entry.value)
-        entry = result.entry if result.how is How.HIT else None
-        return self._out(result.value if entry is None else entry.value)
+            why = "soft-timeout" if result is None else "stale-if-error"
+        else:
+            entry, why = result.entry if result.how is How.HIT else None, ""
+            if entry is None:
+                return self._out(result.value)
+            why = _stale(engine.judge(load.key, entry)[1].verdict, True)
+        if not refresh:
+            engine.ledger.note_hit(self.name, load.key, entry, why)
+        return self._out(entry.value)
 
     def _out(self, value: Any) -> Any:
         return copy.deepcopy(value) if self.copies else value
@@ -149,6 +163,13 @@ class Memoized:
             return size_of(value)
         except (Uncarriable, RecursionError):
             return sys.getsizeof(value)
+
+
+def _stale(verdict: Verdict, loads: bool) -> str:
+    """Why what is given is stale; empty for what is not."""
+    if verdict is Verdict.FRESH:
+        return ""
+    return "revalidating" if loads else "held-back"
 
 
 def _given_key(
@@ -245,7 +266,9 @@ class Computing:
         try:
             self._context.pop(failed)
         except Exception as error:
-            log.exception("%s: a teardown function failed (%r)", self._memoized.name, error)
+            name = self._memoized.name
+            extra = {"aswr_view": name, "aswr_key": self._flight.key}
+            log.exception("%s: a teardown function failed (%r)", name, error, extra=extra)
 
 
 def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
@@ -290,14 +313,14 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
         site = site_of()
         if site is not None:
             load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
-            return _wait(memoized, site, load, args, kwargs, force=True)
+            return _wait(memoized, site, load, args, kwargs, refresh=True)
         return None
 
     async def arefresh(*args: Any, **kwargs: Any) -> Any:
         site = site_of()
         if site is not None:
             load = memoized.load(site, memoized.key(args, kwargs), args, kwargs)
-            return await _await(memoized, site, load, args, kwargs, force=True)
+            return await _await(memoized, site, load, args, kwargs, refresh=True)
         return None
 
     def invalidate(*args: Any, **kwargs: Any) -> bool:
@@ -311,6 +334,7 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
 
     for verb in (sync, peek, refresh, arefresh, invalidate, ainvalidate):
         setattr(call, verb.__name__, verb)
+    setattr(call, MARK, memoized)
     return call
 
 
@@ -320,12 +344,14 @@ def _wait(
     load: Load,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    force: bool = False,
+    refresh: bool = False,
 ) -> Any:
-    result = site.engine.fetch(load, f"await {memoized.name}(...)", force=force)
+    why: Because = "refresh" if refresh else "miss"
+    result = site.engine.fetch(load, f"await {memoized.name}(...)", force=refresh, why=why)
     if result is not None and result.how is How.PASS:
+        site.engine.ledger.note_pass(memoized.name, result.detail)
         return _run(memoized, args, kwargs)
-    return memoized.finish(site, load, result)
+    return memoized.finish(site, load, result, refresh)
 
 
 async def _await(
@@ -334,12 +360,13 @@ async def _await(
     load: Load,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    force: bool = False,
+    refresh: bool = False,
 ) -> Any:
-    result = await site.engine.afetch(load, force=force)
+    result = await site.engine.afetch(load, force=refresh, why="refresh" if refresh else "miss")
     if result is not None and result.how is How.PASS:
+        site.engine.ledger.note_pass(memoized.name, result.detail)
         return await _arun(memoized, args, kwargs)
-    return memoized.finish(site, load, result)
+    return memoized.finish(site, load, result, refresh)
 
 
 def _run(memoized: Memoized, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from .engine import Engine
@@ -70,7 +70,7 @@ def _refuse_twice(manager: CacheManager, managers: "weakref.WeakSet[CacheManager
         raise ValueError(f"{manager!r} is exported there already: call prometheus(manager) once")
 
 
-def _engines(managers: "weakref.WeakSet[CacheManager]") -> list[Engine]:
+def _engines(managers: Iterable[CacheManager]) -> list[Engine]:
     return [engine for manager in list(managers) for engine in manager.engines()]
 
 
@@ -156,7 +156,8 @@ class Writer:
     """Writes the counters of this process to its files, of all managers that are exported.
 
     What was written is remembered, and what has been added since is written: a counter that begins
-    anew, as in a forked child, begins at nothing. Load times are written when a load ends.
+    anew, as in a forked child, begins at nothing. Load times are written when a load ends. A
+    command line, which serves nobody, writes nothing: nobody would see to its files when it ends.
     """
 
     def __init__(self) -> None:
@@ -186,8 +187,10 @@ class Writer:
         self.managers.add(manager)
         myself = weakref.ref(manager)
         ends = [
-            manager.subscribe(self._note_load, "load_finished", "load_failed"),
-            manager.subscribe(lambda event: self._see_to_loop(myself()), "pass"),
+            manager.subscribe(
+                lambda e: self._note_load(myself(), e), "load_finished", "load_failed"
+            ),
+            manager.subscribe(lambda e: self._see_to_loop(myself()), "pass"),
             manager.for_each_loop(self._begin),
         ]
 
@@ -202,16 +205,21 @@ class Writer:
 
         return end
 
-    def _note_load(self, event: Event) -> None:
-        with _writing:
-            self._times.labels(event.app, event.view).observe(event.seconds or 0.0)
+    def _note_load(self, manager: CacheManager | None, event: Event) -> None:
+        if manager is not None and not manager.looks_on:
+            self._guarded(lambda: self._write_load(event))
+
+    def _write_load(self, event: Event) -> None:
+        self._times.labels(event.app, event.view).observe(event.seconds or 0.0)
 
     def _see_to_loop(self, manager: CacheManager | None) -> None:
         """A process in which everything passes has no loop yet, and is to be heard of all the same.
 
         On a caller's thread.
         """
-        if manager is not None and any(not engine.closed for engine in manager.engines()):
+        if manager is None or manager.looks_on:
+            return
+        if any(not engine.closed for engine in manager.engines()):
             manager.loop()
 
     def _begin(self, loop: Runtime) -> None:
@@ -233,10 +241,14 @@ class Writer:
             self.write()
 
     def write(self) -> None:
-        """Write what has changed; any thread. What prevents it is logged, once."""
+        """Write what has changed; any thread."""
+        self._guarded(self._write)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Let nobody fork meanwhile; what prevents it is logged, once."""
         try:
             with _writing:
-                self._write()
+                write()
         except Exception as error:
             if not self._failed:
                 log.exception("metrics cannot be written (%r)", error)
@@ -248,7 +260,7 @@ class Writer:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._written.clear()
-        reading = read(_engines(self.managers))
+        reading = read(_engines(manager for manager in self.managers if not manager.looks_on))
         for name, labels in self._written.keys() - reading.keys():
             if BY_NAME[name].kind == "gauge" and BY_NAME[name].sums:
                 reading.add(name, labels, 0.0)  # its app is gone, or its store closed

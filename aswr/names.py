@@ -10,7 +10,15 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-PRESET_FUNCTIONS = frozenset({"flask_login.utils:_create_identifier"})
+_OTEL = "opentelemetry.instrumentation.flask"
+# Functions of extensions whose reads make no difference to an answer.
+PRESET_FUNCTIONS = frozenset(
+    {
+        "flask_login.utils:_create_identifier",
+        f"{_OTEL}:_wrapped_before_request.<locals>._before_request",
+        f"{_OTEL}:_wrapped_teardown_request.<locals>._teardown_request",
+    }
+)
 # Names in ``g`` in which an extension keeps whom it made of the request: to be nobody is to be
 # absent, as in a render, where the extension makes it anew of what it reads.
 PERSONS = frozenset({"_login_user"})

@@ -165,7 +165,7 @@ class Plain(Tier):
                 if self._too_large is None:
                     log.warning(
                         "%s does not take %d bytes; what is so large stays in memory",
-                        self._shown, len(data),
+                        self._shown, len(data), extra={"aswr_store": self._shown, "aswr_key": key},
                     )  # fmt: skip
                 self._too_large = len(data)
 
@@ -227,6 +227,15 @@ class Plain(Tier):
             probe = self._try(partial(_set, name=name, data=b"", ttl=1.0), probe=True)
             self._trying = self.runtime().task(probe, "aswr store", contextvars.Context())
             self._trying.add_done_callback(self._tried)
+
+    def hasten(self, seconds: float) -> None:
+        """In a test so much time has passed, though not on the loop: it may be time to ask."""
+        self._retry_at -= seconds
+
+    async def settle(self) -> None:
+        """Wait for the answer to whether it answers again, if that is being asked."""
+        if self._trying is not None:
+            await asyncio.wait({self._trying})
 
     def _tried(self, task: "asyncio.Task[Any]") -> None:
         self._trying = None

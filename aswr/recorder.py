@@ -26,6 +26,7 @@ from werkzeug.sansio.request import Request as SansRequest
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as PlainRequest
 
+from .events import telling
 from .inputs import Inputs, Rules
 from .keys import canonical_query
 from .names import Kind, describe
@@ -116,7 +117,7 @@ class Recorder:
 
     def note(self, name: str) -> None:
         """The render reads an input."""
-        if not self.armed or not name or self._known(name):
+        if not self.armed or not name or self._known(name) or telling():
             return
         if self.makes_g and name.startswith("g."):
             return

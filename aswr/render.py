@@ -481,7 +481,9 @@ class Rendering:
             self._context.pop(error)
         except Exception as failure:
             if self._target.notes.first("teardown"):
-                log.exception("%s: a teardown function failed (%r)", self._target.name, failure)
+                name = self._target.name
+                extra = {"aswr_view": name, "aswr_key": self._flight.key}
+                log.exception("%s: a teardown function failed (%r)", name, failure, extra=extra)
 
 
 def note_read(target: Target, flight: Flight, name: str, kind: Kind, place: str) -> None:
@@ -503,7 +505,8 @@ def tell_monitors(app: Flask, error: BaseException) -> None:
     try:
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     except Exception as failure:
-        log.exception("a receiver of got_request_exception failed (%r)", failure)
+        extra = {"aswr_app": app.name}
+        log.exception("a receiver of got_request_exception failed (%r)", failure, extra=extra)
 
 
 def fitting(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Knowing when an app begins to serve, so that jobs run without a first request.
 
 ``app.run()`` is wrapped; under ``flask run`` a thread waits until the CLI has loaded the app. Not
-in a reloader's parent, which serves nothing, nor under other commands such as ``flask routes``.
+in a reloader's parent, which serves nothing, nor under other commands such as ``flask routes``;
+under ``flask aswr`` the manager only looks on.
 Other servers say it themselves: ASGI by lifespan, gunicorn by a worker hook with
 ``manager.start()``; the first request does in any case.
 """
@@ -20,6 +21,7 @@ from werkzeug.serving import is_running_from_reloader
 from . import runtime
 
 LOAD_LIMIT = 60.0  # seconds that `flask run` may take to import an app
+LOOKS_ON = "aswr.looks_on"  # among a click context's `meta`: this command serves nobody
 
 
 class Startable(Protocol):
@@ -28,6 +30,7 @@ class Startable(Protocol):
     def start(self) -> None: ...
     def start_unasked(self) -> None: ...
     def has_jobs(self) -> bool: ...
+    def look_on(self) -> bool: ...
 
 
 def start_when_served(app: Flask, manager: "weakref.ref[Any]") -> None:
@@ -69,6 +72,8 @@ def _reloads(app: Flask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def _await_flask_run(manager: "weakref.ref[Any]") -> None:
     context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(LOOKS_ON) and (found := manager()) is not None:
+        found.look_on()
     info = context.find_object(ScriptInfo) if context is not None else None
     if context is None or info is None or context.command is not run_command:
         return

@@ -14,7 +14,7 @@ from . import codec
 from .backplane import Backplane
 from .codec import Entry
 from .envelope import LARGEST, Envelopes, Unreadable, number_in
-from .keys import digest
+from .keys import CallKey, digest
 from .link import MOST_COMMANDS, Link, Refused
 from .packed import pack, unpack
 from .runtime import Runtime
@@ -81,8 +81,10 @@ class Shelf:
             await self.drop(key, NEVER)
             return None
         self._stamps.observe(entry.born)
-        dead = epoch != self.back.epoch or self._stamps.latest(key, entry.tags) > entry.born
-        return None if dead else entry
+        return entry if self._lives(key, entry, epoch) else None
+
+    def _lives(self, key: Hashable, entry: Entry, epoch: int) -> bool:
+        return epoch == self.back.epoch and self._stamps.latest(key, entry.tags) <= entry.born
 
     def _latest(self) -> int:
         return max(self._stamps.now(), self.back.told) + AHEAD
@@ -131,15 +133,25 @@ class Shelf:
 
     async def _listed(self, name: str) -> tuple[Hashable, Entry] | None:
         data = await self.link.run(LOOK, (name,), LARGEST, parse=bytes_in)
+        if data is None:
+            return None
         try:
-            _, payload = self._envelopes.open(name.encode(), data)
-            key = unpack(codec.key_in(payload))
+            opened = await self._off_loop(partial(self._open_unknown, name, data), len(data))
         except (Unreadable, ValueError):
             return None
-        if data is None or self.names(key)[0] != name:
+        key, entry, epoch = opened
+        if self.names(key)[0] != name or entry.born > self._latest():
             return None
-        entry = await self.opened(key, data)
-        return None if entry is None else (key, entry)
+        return (key, entry) if self._lives(key, entry, epoch) else None
+
+    def _open_unknown(self, name: str, data: bytes) -> tuple[Hashable, Entry, int]:
+        """The entry at a name, and its key; of a result, which only its function can unpack here,
+        the bytes. Raises as `_open`."""
+        number, payload = self._envelopes.open(name.encode(), data)
+        key = unpack(codec.key_in(payload))
+        as_bytes = bytes if isinstance(key, CallKey) else None
+        offset = self._stamps.offset / MICRO
+        return (key, *codec.decode(payload, number, offset, as_bytes))
 
     async def drop(self, key: Hashable, number: int) -> None:
         """Drop what lies at a key, unless it is newer than that; raises as `Link.run`."""

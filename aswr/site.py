@@ -100,7 +100,9 @@ class Site:
         self.sharing = Sharing()
         self._began = clock()
         self.jobs: Callable[[], list[dict[str, Any]]] = list  # what is said of this app's jobs
-        self.shared.describe = self.describe
+        self.shared.describe = partial(
+            _described, weakref.ref(self)
+        )  # no cycle: it goes with its app
 
     @property
     def app(self) -> Flask:
@@ -113,6 +115,11 @@ class Site:
     @property
     def live(self) -> bool:
         return self._app() is not None
+
+    @property
+    def running(self) -> Runtime | None:
+        """The loop thread, if it runs."""
+        return self._running()
 
     def forget(self) -> None:
         """In a forked child: start empty."""
@@ -321,6 +328,10 @@ class Site:
         name = view.key_name(cls)
         kept = query_of(self.plan_of(view).rules, (query or "").encode())
         return context, key._replace(view=name, query=kept), view, function
+
+
+def _described(site: "weakref.ref[Site]") -> dict[str, Any]:
+    return {} if (found := site()) is None else found.describe()
 
 
 def server_kind() -> str:

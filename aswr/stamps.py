@@ -93,6 +93,10 @@ class Stamps:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.clear()
+
+    def clear(self) -> None:
+        """Start anew, with no number drawn and nothing purged: what bears a number must be gone."""
         self._last = 0
         self.offset = 0  # microseconds from this clock to that of the shared store's server
         self.hard = Marks()
@@ -102,12 +106,12 @@ class Stamps:
         self.horizon = 3600 * MICRO  # that entries live at the most, as far as is known here
         self.shut = False  # nothing may be served: what is purged elsewhere is not heard of
         self.cut = 0  # what was born before may be purged, since then nothing was heard
-        self.forget()
+        self._lock = threading.Lock()
 
     def forget(self) -> None:
         """In a forked child: at the fork another thread may have held the lock."""
         self._lock = threading.Lock()
-        if getattr(self, "shut", False):
+        if self.shut:
             self.close_down(False)
 
     def tick(self) -> int:

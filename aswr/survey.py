@@ -15,6 +15,10 @@ from .store import Store
 
 LONGEST = 200  # characters of a call, or of a value that a variant has
 
+_KINDS: Final = {
+    "int", "bytes", "NoneType", "bool", "float", "complex", "Decimal", "Fraction", "UUID", "date",
+    "datetime", "time", "timedelta", "range",
+}  # fmt: skip
 STATES: Final = ("fresh", "stale", "error", "gone", "pass", "note")
 _STATE: Final = {
     Window.NONE: "gone", Window.FRESH: "fresh", Window.MARGIN: "stale", Window.ERROR: "error",
@@ -36,7 +40,7 @@ def url_of(key: Hashable) -> str:
     """What a key is of, as people write it: a URL, or a call."""
     base = base_of(key)
     if isinstance(base, ViewKey):
-        return base.host + base.url
+        return f"//{base.host}{base.url}" if base.host else base.url
     if isinstance(base, CallKey):
         return _short(f"{base.function}{_arguments(base.args)}")
     return _short(repr(base))
@@ -76,9 +80,17 @@ def plain(value: Any) -> str:
     """A canonical value as text: most are text, or their type beside their value."""
     if value is None:
         return "absent"
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
-        return plain(value[1])
+    if isinstance(value, tuple) and len(value) == 2 and _is_kind(value[0]):
+        inner = value[1]
+        if isinstance(inner, tuple):
+            return f"({', '.join(map(plain, inner))})"
+        value = inner
     return value if isinstance(value, str) else repr(value)
+
+
+def _is_kind(word: object) -> bool:
+    """Is it what `keys.canonical` writes beside a value?"""
+    return isinstance(word, str) and ("." in word or word in _KINDS)
 
 
 def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any]:
@@ -97,6 +109,7 @@ def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any
         "view": view_of(key),
         "url": url_of(key),
         "path": base.path if isinstance(base := base_of(key), ViewKey) else "",
+        "query": base.query if isinstance(base, ViewKey) else "",
         "variant": variant_of(key),
         "state": state,
         "stored": entry.stored,

@@ -1,10 +1,11 @@
 """What every process counts anyway, by view and memoized function.
 
 Any thread counts, any thread reads: a plain ``+=`` on an attribute. CPython switches threads only
-at calls and at jumps back, so an increment, which has neither, is not lost. Imports nothing of
-aswr.
+at calls and at jumps back, so an increment is not lost that has neither, on its right side either.
+Imports nothing of aswr.
 """
 
+import os
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -14,6 +15,15 @@ from typing import Any, Final
 BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 MOST_REASONS = 32  # of passes, by view; the others are "other"
 _lock = threading.Lock()  # for what is counted seldom, and in a dictionary
+
+
+def _forget() -> None:
+    """In a forked child: a thread that is not there may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 class Tally:
@@ -54,6 +64,11 @@ class Tally:
             if reason not in self.reasons and len(self.reasons) >= MOST_REASONS:
                 reason = "other"
             self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+    def note_wait(self, seconds: float) -> None:
+        """A caller has waited for a load."""
+        self.waits += 1
+        self.waited += seconds
 
     def note_load(self, seconds: float) -> None:
         """A load ended, well or not. On the loop."""

@@ -94,6 +94,7 @@ class Tier(ABC):
     lease = 0.0  # seconds after which the load of a process that died is another's
     breaker: Breaker
     describe: Callable[[], dict[str, Any]] = dict  # this process, for who looks at the fleet
+    counts = True  # as one of its workers, or does it only look on?
 
     def __init__(
         self, stamps: Stamps, clock: Callable[[], float], carriers: dict[str, Carrier]
@@ -131,7 +132,8 @@ class Tier(ABC):
         except Uncarriable as error:
             if function not in self._uncarried and len(self._uncarried) < MOST_UNCARRIED:
                 self._uncarried.add(function)
-                log.warning("a result stays in this process's memory: %s", error)
+                extra = {"aswr_view": function, "aswr_key": key}
+                log.warning("a result stays in this process's memory: %s", error, extra=extra)
             raise
         return plain
 

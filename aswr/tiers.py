@@ -48,6 +48,7 @@ class Shared:
                 log.warning(
                     "the entries of this app lie in the shared store under its name, %r, as those "
                     "of many apps would: set ASWR_NAMESPACE, unless nobody else uses it", name,
+                    extra={"aswr_app": name},
                 )  # fmt: skip
             _say_what_is_not_shared(name, source)
         self._source = source
@@ -58,6 +59,7 @@ class Shared:
         self._clock = clock
         self.carriers: dict[str, Carrier] = {}  # of memoized functions, by name
         self.describe: Callable[[], dict[str, Any]] = dict  # this process, for the others
+        self.counts = True  # is this process one of those that share it, or does it look on?
         self._made: Tier | None = None
         self._untold: list[tuple[Purge, int]] = []  # made while the factory failed
         self._breaker = Breaker(f"the factory of the shared store of {name!r}", lambda: None)
@@ -85,6 +87,7 @@ class Shared:
             if self._made is not None:
                 self._made.attach(runtime, listener)
                 self._made.describe = self.describe
+                self._made.counts = self.counts
                 for purge, number in self._untold:
                     self._made.owe(purge, number)
                 self._untold.clear()
@@ -163,5 +166,5 @@ def _say_what_is_not_shared(name: str, source: Any) -> None:
     if backend.is_memcached(source):
         log.warning(
             "%s: Memcached shares entries, and nothing else: every process loads for itself, and "
-            "purges reach no other; with Redis they do", name,
+            "purges reach no other; with Redis they do", name, extra={"aswr_app": name},
         )  # fmt: skip

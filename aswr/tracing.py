@@ -148,7 +148,6 @@ class Tracer:
             return
         failed = event.kind == "load_failed"
         stored = not failed and event.reason == "store"
-        span.set_attribute("aswr.key_hash", digest(event.key))  # it may have read more since
         span.set_attribute(
             "aswr.outcome", "failed" if failed else "stored" if stored else "not stored"
         )

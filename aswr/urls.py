@@ -40,15 +40,19 @@ class Urls:
         return (load if key == load.key else replace(load, key=key)), entry, why
 
     def under_fewer(
-        self, note: Entry, under: Callable[[tuple[str, ...]], tuple[Hashable, str]]
+        self,
+        note: Entry,
+        under: Callable[[tuple[str, ...]], tuple[Hashable, str]],
+        peek: Callable[[Hashable], Entry | None] | None = None,
     ) -> Entry | None:
         """An answer from before its URL was seen to read more, for who agrees on what it read.
 
         Any thread. So nobody, by making a render read what none has read, costs others their hits.
+        ``peek`` is the store's, or another way to look.
         """
-        now = self._clock()
+        now, peek = self._clock(), peek or self._store.peek
         for names in note.fewer:
-            entry = self._store.peek(under(names)[0])
+            entry = peek(under(names)[0])
             if entry is not None and not entry.passing and covers(entry, now):
                 return entry
         return None

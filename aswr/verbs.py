@@ -15,7 +15,7 @@ from flask.globals import _cv_app
 
 from .codec import Entry
 from .engine import Cleaning, Engine
-from .events import Hook, Kind
+from .events import Hook, Kind, check_hook
 from .flight import How, Load, Result
 from .keys import split_path
 from .runtime import Runtime
@@ -36,7 +36,6 @@ class Verbs(ABC):
     """What can be asked of a manager. ``_sites`` holds its live apps."""
 
     _sites: Mapping[Flask, Site]
-    _hooks: list[tuple[Hook, tuple[Kind, ...]]]
     _watchers: list[Callable[[Engine], None]]
     _starters: list[Callable[[Runtime], None]]
 
@@ -161,15 +160,21 @@ class Verbs(ABC):
         Also in apps that come later. It is called where the thing happens: on a caller's thread or
         on aswr's loop; it must be quick and must not wait; what it raises is logged, once. Calling
         what is returned ends it. `aswr.signals` has the same as signals. Raises `ValueError` for
-        an unknown kind.
+        an unknown kind, `TypeError` for what is no plain function.
         """
-        ends = [site.engine.events.subscribe(hook, *kinds) for site in self._live()]
-        self._hooks.append((hook, kinds))
+        check_hook(hook, kinds)
+        ends: list[Callable[[], None]] = []
+
+        def begin(engine: Engine) -> None:
+            ends.append(engine.events.subscribe(hook, *kinds))
+
+        self.for_each_engine(begin)
 
         def end() -> None:
-            for each in ends:
-                each()
-            self._hooks.remove((hook, kinds))
+            if begin in self._watchers:
+                self._watchers.remove(begin)
+            while ends:
+                ends.pop()()
 
         return end
 

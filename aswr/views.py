@@ -6,7 +6,7 @@ response. What waits or loads is the engine's; what is rendered is the render's.
 
 import copy
 import functools
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from typing import Any, NamedTuple
@@ -212,10 +212,19 @@ class CachedView:
             return Pass("writes session")
         return asked
 
-    def find(self, asked: Asked) -> Found:
-        """What lies where the answer to a request would. Counted as a use."""
+    def find(self, asked: Asked, uses: bool = True) -> Found:
+        """What lies where the answer to a request would; ``uses``: is that a use of it?"""
         rules = asked.plan.rules
-        return look(asked.site.engine, rules, asked.key, asked.wants, _inputs_of, asked)
+        return look(asked.site.engine, rules, asked.key, asked.wants, _inputs_of, asked, uses)
+
+    def carried(self, asked: Asked, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of these inputs because of which a request must pass."""
+        return _inputs_of(asked).carried(names)
+
+    @property
+    def asks_in_requests(self) -> bool:
+        """Has it `unless=`, `key=` or `scope=`, to be called in a request?"""
+        return any(call is not None for call in (self._unless, self._key_of, self._scope))
 
     def _asked(
         self, site: Site, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -292,9 +301,9 @@ class CachedView:
             return Pass("no-store", fwd="request", names=found.names)
         if passing := asked.site.sharing.passes(asked.key.view, engine.clock()):
             return Pass(passing, names=found.names)
-        engine.ledger.note_miss(self.name, found.key)
         if engine.closed:
             return Pass("closed")
+        engine.ledger.note_miss(self.name, found.key)
         return Pending(self.load(asked, found), missed(engine, asked.key, found))
 
     def _note_reads(self, names: tuple[str, ...]) -> None:
@@ -431,6 +440,8 @@ class CachedView:
         site = self._site(context)
         if site.config["ASWR_STRICT"] and (cause := self.notes.never(step.detail)):
             raise UnkeyedInput(cause)
+        if step.body is None:  # counted before it runs: it may raise
+            site.engine.ledger.note_pass(self.name, step.detail or step.fwd)
         blocking = site.plan_of(self).blocking
         return Passing(self.name, site, blocking, step.body or self._body, args, kwargs)
 
@@ -438,7 +449,6 @@ class CachedView:
         site = self._site(context)
         if step.body is not None:
             return value
-        site.engine.ledger.note_pass(self.name, step.detail or step.fwd)
         if not step.detail and step.fwd == "bypass":
             return value
         # A copy: the view may return one object again and again.

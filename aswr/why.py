@@ -4,16 +4,21 @@ Asks what a request would ask, of the same code; where nothing is stored it rend
 nothing. Any thread but aswr's loop; waits for that one render.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from flask.ctx import RequestContext
+
+from .calls import instance_maker
 from .codec import Entry
 from .flight import Fate, Flight, Load, Loaded
+from .ledger import error_of
 from .lookup import Found
 from .names import Kind, key_of
 from .policy import Verdict, covers
-from .site import Site
+from .site import Site, find_method
 from .survey import named, plain, row, variant_of
+from .urls import MOST_NAMES
 from .views import Asked, CachedView, Pass
 
 Ask = Callable[[Callable[[], Any]], Any]  # a coroutine function's result, from the loop
@@ -32,12 +37,16 @@ def environ_in(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class Why:
-    """One answer to "why", built step by step."""
+    """One answer to "why", built step by step. ``scheme`` is the URL's, if it has one."""
 
-    def __init__(self, site: Site, url: str, headers: Mapping[str, str], ask: Ask) -> None:
+    def __init__(
+        self, site: Site, url: str, headers: Mapping[str, str], ask: Ask, scheme: str = ""
+    ) -> None:
         self._site = site
         self._url = url
-        self._headers = headers
+        self._environ = environ_in(headers)
+        if scheme:
+            self._environ["wsgi.url_scheme"] = scheme
         self._ask = ask
         self._steps: list[dict[str, Any]] = []
         self._rendered = False
@@ -46,13 +55,14 @@ class Why:
     def answer(self) -> dict[str, Any]:
         """The verdict, the steps to it, and what would help.
 
-        ``verdict`` is "hit", "stale", "miss", "pass" or "none", where no cached view answers;
-        ``steps`` are pairs of a name and what is to be said; ``rendered`` whether the view was run.
+        ``verdict`` is "hit", "stale", "miss", "pass" or "none", where no cached view comes to
+        answer; ``steps`` are pairs of a name and what is to be said; ``rendered`` whether the view
+        was run.
         """
         verdict = self._walk()
         return {
             "url": self._url, "verdict": verdict, "steps": self._steps,
-            "rendered": self._rendered, "cures": self._cures,
+            "rendered": self._rendered, "cures": list(dict.fromkeys(self._cures)),
         }  # fmt: skip
 
     def _say(self, step: str, *lines: str, **facts: Any) -> None:
@@ -60,47 +70,110 @@ class Why:
 
     def _walk(self) -> str:
         try:
-            context, _, view, _ = self._site.route(self._url, environ_in(self._headers))
+            context, _, view, function = self._site.route(self._url, self._environ)
         except ValueError as error:
             self._say("route", str(error))
+            return "none"
+        except Exception as error:  # a converter's, say
+            self._say("route", f"routing fails: {error!r}")
             return "none"
         assert isinstance(view, CachedView)
         request = context.request
         rule = "" if request.url_rule is None else f"{request.url_rule.rule} → "
         self._say("route", f"{rule}{request.endpoint}", f"cached view {view.name}", view=view.name)
         self._say("policy", *_policy(self._site, view))
-        with context:
-            asked = view.ask(self._site, context, (), dict(request.view_args or {}))
-            if isinstance(asked, Pass):
-                self._say("request", f"passes: {asked.detail or asked.fwd}")
-                return "pass"
-            return self._look(view, asked)
+        self._say_what_is_not_run(context, view, function)
+        if not self._site.enabled:
+            self._say("request", "passes: the cache is switched off (ASWR_ENABLED = False)")
+            self._cures.append("remove ASWR_ENABLED = False")
+            return "pass"
+        try:
+            context.push()
+        except Exception as error:  # of a session that cannot be opened
+            self._say("request", f"fails: {error!r}")
+            return "none"
+        try:
+            return self._judge(context, view, function)
+        finally:
+            self._leave(context)
+
+    def _leave(self, context: RequestContext) -> None:
+        try:
+            context.pop()
+        except Exception as error:  # it may count on what a before_request hook did
+            self._say("hooks", f"a teardown function failed: {error!r}")
+
+    def _say_what_is_not_run(
+        self, context: RequestContext, view: CachedView, function: Callable[..., Any]
+    ) -> None:
+        """What runs in a request before the view is reached, and does not here."""
+        app, names = context.app, (None, *context.request.blueprints)
+        lines = []
+        if any(app.before_request_funcs.get(name) for name in names):
+            lines.append(
+                "before_request hooks are not run for this look: what they leave in g is missing, "
+                "and what they answer themselves is not seen"
+            )
+        if any(app.url_value_preprocessors.get(name) for name in names):
+            lines.append("url_value_preprocessors are not run for this look")
+        if function is not view.wrapper and not hasattr(function, "view_class"):
+            lines.append(
+                "decorators above @cacher are not run for this look: they may answer themselves, "
+                "or call the view with more"
+            )
+        if lines:
+            self._say("hooks", *lines)
+
+    def _judge(
+        self, context: RequestContext, view: CachedView, function: Callable[..., Any]
+    ) -> str:
+        try:
+            _, cls = find_method(function)
+            args = () if cls is None else (instance_maker(None, function)(),)
+            asked = view.ask(self._site, context, args, dict(context.request.view_args or {}))
+        except Exception as error:  # of the app's own code
+            calls = "unless=, key= or scope=" if view.asks_in_requests else "the view's class"
+            self._say("request", f"{calls} fails, and the request with it: {error!r}")
+            return "none"
+        if isinstance(asked, Pass):
+            self._say("request", f"passes: {asked.detail or asked.fwd}")
+            return "pass"
+        return self._look(view, asked)
 
     def _look(self, view: CachedView, asked: Asked) -> str:
-        engine, key = self._site.engine, asked.key
-        self._ask(lambda: engine.adopt(key))
-        found = view.find(asked)
-        if found.names and not found.why:
-            self._ask(lambda: engine.adopt(found.key))
-            found = view.find(asked)
+        key, found = asked.key, self._find(view, asked)
         shown = [f"{key.url} (the view, and path and query as they are)"]
-        extra = variant_of(key)
-        shown += [f"{name} says {value}" for name, value in extra.items()]
+        shown += [f"{name} says {value}" for name, value in variant_of(key).items()]
         self._say("key", *shown)
         self._say_reads(view, asked, found)
         if found.why:
             self._say("verdict", _SAYS[Verdict.PASS], f"because it {found.why}")
-            kind = asked.plan.rules.kind
             carried = () if found.inputs is None else found.inputs.carried(found.names)
-            self._cures += [view.notes.cause(name, kind(name)) for name in carried]
-            self._cures += filter(None, [view.notes.never(found.why)])
+            self._cure(view, asked, carried, found.why)
             return "pass"
         verdict = self._say_stored(found)
         self._say_flight(found)
-        if found.entry is None or found.decision.verdict is Verdict.MISS:
-            verdict = self._render(view, asked, found)
-        self._say("answer", *_answer(asked))
+        if _lacks(found):
+            verdict = self._missing(view, asked, found)
+        if verdict in ("hit", "stale", "miss"):
+            self._say("answer", *_answer(asked))
         return verdict
+
+    def _find(self, view: CachedView, asked: Asked) -> Found:
+        """What a request would find, in memory, or in the shared store that a load asks first."""
+        engine = self._site.engine
+        found = view.find(asked, uses=False)
+        if not _lacks(found) or not engine.shares or engine.closed:
+            return found
+        self._ask(lambda: engine.adopt(asked.key))
+        found = view.find(asked, uses=False)
+        if found.names and _lacks(found):
+            where = found.key
+            self._ask(lambda: engine.adopt(where))
+            found = view.find(asked, uses=False)
+        if not _lacks(found):
+            self._say("store", "it lay in the shared store, and is in this process's memory now")
+        return found
 
     def _say_reads(self, view: CachedView, asked: Asked, found: Found) -> None:
         if not found.names:
@@ -143,43 +216,89 @@ class Why:
             age = self._site.engine.clock() - flight.began
             self._say("flight", f"a load is under way for {age:.1f} s; {len(flight.waiters)} wait")
 
+    def _missing(self, view: CachedView, asked: Asked, found: Found) -> str:
+        """Nothing that is stored will do: what a request would come to then."""
+        engine, wants = self._site.engine, asked.wants
+        if wants is not None and wants.only_if_cached:
+            self._say("request", "says only-if-cached, and is answered 504")
+            return "none"
+        if wants is not None and wants.no_store:
+            self._say("request", "passes: it says no-store")
+            return "pass"
+        if engine.closed:
+            self._say("request", "passes: the cache is closed")
+            self._cures.append("manager.start() begins anew")
+            return "pass"
+        if passing := self._site.sharing.passing().get(asked.key.view):
+            self._say(
+                "request", f"passes: several URLs of the view do, since it {passing}",
+                "now and then a load is tried all the same",
+            )  # fmt: skip
+            self._cure(view, asked, (), passing)
+            return "pass"
+        if found.key in engine.flights:
+            self._say("render", "not rendered: the load under way will tell")
+            return "miss"
+        return self._render(view, asked, found)
+
     def _render(self, view: CachedView, asked: Asked, found: Found) -> str:
         load = view.load(asked, found)
-        self._rendered = True
-        loaded, flight = self._ask(lambda: self._site.engine.trial(load))
-        took = self._site.engine.clock() - flight.began
-        lines = [f"rendered once to find out, in {took:.2f} s; nothing was stored"]
-        lines += self._outcome(view, asked, load, loaded, flight)
-        self._say("render", *lines)
-        if loaded.fate is Fate.STORE and not load.seen_by(loaded.names)[1]:
+        began, self._rendered = self._site.engine.clock(), True
+        try:
+            loaded, flight = self._ask(lambda: self._site.engine.trial(load))
+        except TimeoutError:
+            self._say("render", "rendered once to find out, and it took too long to wait for")
             return "miss"
-        return "pass" if loaded.fate in (Fate.PASS, Fate.ONE, Fate.STORE) else "miss"
+        took = max(0.0, self._site.engine.clock() - began)
+        verdict, lines = self._outcome(view, asked, load, loaded, flight)
+        first = f"rendered once to find out, in {took:.2f} s; nothing was stored"
+        self._say("render", first, *lines)
+        return verdict
 
     def _outcome(
         self, view: CachedView, asked: Asked, load: Load, loaded: Loaded, flight: Flight
-    ) -> list[str]:
-        rules = asked.plan.rules
+    ) -> tuple[str, list[str]]:
+        """What a render came to: the verdict that a request would get, and what is to be said."""
         names = tuple(sorted({*loaded.names, *flight.names}))
         lines = [_read(name, "", asked, False, view.notes.place(name)) for name in names]
-        mine = load.seen_by(names)[1]
-        for name in names:
-            never = rules.kind(name) is Kind.NEVER
-            if never or (mine and name in mine):
-                self._cures.append(view.notes.cause(name, rules.kind(name)))
-        if loaded.fate is Fate.FAILED or loaded.failed:
-            return [*lines, f"it failed: {loaded.value!r}"]
+        carried, mine = view.carried(asked, names), load.seen_by(names)[1]
+        nobody = flight.passing or (loaded.detail if loaded.fate is Fate.PASS else "")
+        if len(names) > MOST_NAMES:
+            nobody = f"reads over {MOST_NAMES} inputs"
+        if nobody or loaded.fate is Fate.PASS:
+            self._cure(view, asked, carried, nobody)
+            return "pass", [*lines, f"nobody shares it: it {nobody}"]
         if mine:
-            return [*lines, f"this request would pass: it {mine}"]
+            self._cure(view, asked, carried, mine)
+            return "pass", [*lines, f"this request would pass: it {mine}"]
+        if loaded.fate is Fate.FAILED or loaded.failed:
+            return "miss", [*lines, f"it failed: {error_of(loaded)}"]
         if loaded.fate is Fate.STORE:
-            times = load.times
-            ends = loaded.ends or times.deadlines(0.0, 0.0, 0.0)
-            begin = 0.0 if loaded.ends is None else self._site.engine.clock()
-            fresh, stale = ends.fresh_until - begin, ends.stale_until - begin
-            return [
-                *lines,
-                f"it would be stored, fresh for {fresh:.0f} s, gone after {stale:.0f} s",
-            ]
-        return [*lines, f"it would not be stored: {loaded.detail or loaded.fate.value}"]
+            return "miss", [*lines, self._would_be_stored(load, loaded)]
+        why = loaded.detail or loaded.fate.value
+        return "miss", [*lines, f"it would not be stored: {why}"]
+
+    def _would_be_stored(self, load: Load, loaded: Loaded) -> str:
+        now = self._site.engine.clock()
+        ends = loaded.ends or load.times.deadlines(now, 0.0, 0.0)
+        fresh, stale = ends.fresh_until - now, ends.stale_until - now
+        return f"it would be stored, fresh for {fresh:.0f} s, gone after {stale:.0f} s"
+
+    def _cure(self, view: CachedView, asked: Asked, carried: Iterable[str], why: str) -> None:
+        """What helps against these inputs, and those that ``why`` names."""
+        kind = asked.plan.rules.kind
+        names = dict.fromkeys(carried)
+        for part in why.split("; "):
+            if part.startswith("reads ") and not part.startswith("reads over "):
+                names.update(dict.fromkeys(part.removeprefix("reads ").split(", ")))
+            elif part.startswith("writes "):
+                names[part] = None
+        self._cures += [view.notes.cause(name, kind(name)) for name in names]
+
+
+def _lacks(found: Found) -> bool:
+    """Is nothing stored that a request would be given?"""
+    return not found.why and (found.entry is None or found.decision.verdict is Verdict.MISS)
 
 
 def _policy(site: Site, view: CachedView) -> list[str]:

@@ -141,3 +141,19 @@ class TestAnyOrder(Machine.TestCase):  # type: ignore[name-defined,misc]
     """In any order, it is open from a failure to the next answer, and tells of each once."""
 
     settings = settings(deadline=None, max_examples=50, stateful_step_count=20)
+
+
+def test_each_change_is_told() -> None:
+    """Who is to be told hears of each change once, why it opened, and finds it changed."""
+    told: list[tuple[str, bool]] = []
+    breaker = Breaker("the store", lambda: None)
+    breaker.trip("nobody listens yet")
+    breaker.mend()
+    breaker.on_change = lambda what: told.append((what, breaker.closed))
+    breaker.mend()
+    breaker.trip("refused")
+    breaker.trip("refused again")
+    breaker.mend()
+    breaker.mend()
+    breaker.trip("hangs")
+    assert told == [("open: refused", False), ("closed", True), ("open: hangs", False)]

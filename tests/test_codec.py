@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aswr.codec import Answer, Coded, Entry, Uncarriable, decode, encode, size_of
+from aswr.codec import Answer, Coded, Entry, Uncarriable, decode, encode, key_in, size_of
 
 NUMBER = 7
 EPOCH = 3
@@ -468,3 +468,34 @@ def test_nothing_stored_can_change() -> None:
         PAGE.stale_until = 1e9  # type: ignore[misc]
     with pytest.raises(AttributeError):
         PAGE.value.body = b""
+
+
+@given(entries(), st.binary(max_size=200))
+def test_the_key_comes_back(entry: Entry, key: bytes) -> None:
+    """The bytes of the key that an entry was stored with are in its payload, and change no more."""
+    plain = None if is_view(entry) else msgspec.msgpack.encode(entry.value)
+    payload = encode(entry, plain, EPOCH, 0.0, key)
+    assert key_in(payload) == key
+    without = encode(entry, plain, EPOCH, 0.0)
+    assert key_in(without) == b""
+    read = None if is_view(entry) else unpack
+    assert decode(payload, 1, 0.0, read) == decode(without, 1, 0.0, read)
+
+
+def test_a_payload_without_a_key() -> None:
+    """What was written before keys were is read all the same, and has none."""
+    entry = entry_of(Answer(200, (), b"x"))
+    parts = msgspec.msgpack.decode(encode(entry, None, EPOCH, 0.0, b"key"))
+    older = msgspec.msgpack.encode(parts[:-1])
+    assert key_in(older) == b""
+    assert (
+        decode(older, entry.born, 0.0, None)[0]
+        == decode(encode(entry, None, EPOCH, 0.0), entry.born, 0.0, None)[0]
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\xc1", b"\x90", b"\xff" * 100])
+def test_no_key_in_garbage(data: bytes) -> None:
+    """Bytes that are no entry have no key, and say so."""
+    with pytest.raises(ValueError, match="no entry"):
+        key_in(data)

@@ -767,6 +767,31 @@ def test_an_outage_is_paid_for_once(run: Run, processes: Processes, act: Act) ->
     assert (len(broken.asked), process.errors) == (1, 1)
 
 
+@pytest.mark.usefixtures("never_tried")
+def test_time_can_be_made_to_pass(run: Run, processes: Processes) -> None:
+    """A test need not wait for the next try: it says how much time has passed, and when it is done
+    waits for the answer.
+    """
+    broken = Broken(raising(ConnectionRefusedError("no server")))
+    process = processes(broken)
+
+    async def main() -> None:
+        await process.tier.settle()
+        await process.tier.read(KEY)
+        broken.acts.clear()
+        process.tier.hasten(3500.0)
+        await process.tier.read(KEY)
+        await process.tier.settle()
+        assert not process.tier.reachable
+        process.tier.hasten(100.0)
+        await process.tier.read(KEY)
+        assert not process.tier.reachable
+        await process.tier.settle()
+        assert process.tier.reachable
+
+    run(main())
+
+
 @pytest.mark.usefixtures("tried_at_once")
 def test_nobody_waits_for_a_try(run: Run, processes: Processes) -> None:
     """While the cache is silent one question at a time finds out when it is over, and all

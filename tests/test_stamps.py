@@ -484,3 +484,18 @@ def test_opening_where_nothing_was_purged(stamps: Stamps) -> None:
     stamps.close_down(True)
     stamps.close_down(False)
     assert (stamps.newest, stamps.shut, stamps.latest(url(), ())) == (0, False, 0)
+
+
+def test_starting_anew(stamps: Stamps, time: Clock) -> None:
+    """Once cleared it is as a new one: by the clock, even back in time, with nothing purged."""
+    time.now += 3600
+    for what in (key("/a"), tags("news"), ALL):
+        stamps.purge(what)
+        stamps.purge(what._replace(soft=True))
+    stamps.distrust()
+    stamps.close_down(True)
+    time.now -= 3600
+    stamps.clear()
+    assert stamps.tick() == START * MICRO
+    assert (stamps.newest, stamps.suspect, stamps.cut, stamps.shut) == (0, 0, 0, False)
+    assert stamps.all() == []

@@ -1,6 +1,6 @@
 """The public API as a typed user sees it. Checked by ``mypy --strict``, never run."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -8,6 +8,9 @@ import aiocache
 from flask import Flask, Response
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
+from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import get_tracer_provider
+from prometheus_client import CollectorRegistry
 
 import aswr
 from aswr import (
@@ -19,7 +22,10 @@ from aswr import (
     LoadTimeout,
     UnkeyedInput,
     WaitTimeout,
+    testing,
 )
+from aswr.metrics import prometheus
+from aswr.tracing import instrument
 
 app = Flask("shop")
 
@@ -286,3 +292,48 @@ def catch() -> None:
 @app.errorhandler(aswr.WaitTimeout)
 def come_again(error: aswr.WaitTimeout) -> ResponseReturnValue:
     return f"come again in {error.retry_after} s", 503
+
+
+# The test kit.
+
+
+def test_a_price(aswr_kit: testing.MakeKit) -> None:
+    cache = aswr_kit(app)
+    cache = aswr_kit(manager)
+    assert_type(cache, testing.Kit)
+    cache.advance(timedelta(minutes=1))
+    cache.advance("1")  # type: ignore[arg-type]
+    assert_type(cache.run_due_refreshes(wait=False), int)
+    assert_type(cache.clock(), float)
+    assert_type(cache.events, list[aswr.Event])
+    with cache.hold(report) as gate:
+        gate.wait_for_load(timeout=1)
+        assert_type(gate.held, int)
+    with cache.hold(price), cache.hold("/report/2026"), cache.hold():
+        cache.settle()
+    with cache.fail(report, ConnectionError), cache.fail("/all", OSError("x")) as fault:
+        fault.mend()
+    response = app.test_client().get("/report/2026")
+    assert_type(testing.cache_status(response).ttl, int | None)
+    assert_type(testing.assert_passes(response, "unless"), testing.CacheStatus)
+
+
+def with_a_store() -> None:
+    store = testing.FailingStore()
+    CacheManager(app, cache=store)
+    store.fail(OSError())
+    assert_type(store.calls["get"], int)
+    with testing.Kit(manager) as cache:
+        assert_type(cache, testing.Kit)
+
+
+# Metrics and traces, switched on and off again.
+
+
+def watched() -> None:
+    assert_type(prometheus(manager), Callable[[], None])
+    prometheus(manager, CollectorRegistry())()
+    prometheus(app)  # type: ignore[arg-type]
+    assert_type(instrument(manager), Callable[[], None])
+    instrument(manager, get_tracer_provider(), get_meter_provider())()
+    instrument(manager, "otlp")  # type: ignore[arg-type]

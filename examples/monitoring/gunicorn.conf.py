@@ -12,6 +12,7 @@ bind = "127.0.0.1:8000"
 workers = 4
 worker_class = "gthread"
 threads = 8
+control_socket_disable = True  # it would be in the home directory, with a thread in the master
 
 # prometheus_client looks for it when it is imported, so it is set before the app is.
 FOLDER = Path(

@@ -2,14 +2,19 @@
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
+
+from aswr.backplane import LARGEST_DESCRIBED
+from aswr.desk import desk_of
 
 from .harness import wait_until
 from .proxy import Proxy
@@ -741,3 +746,105 @@ class TestOthers:
             twin.wait_for("/page/x", lambda body: body != "x 1")
             time.sleep(0.1)
             assert other.get("/page/x") == "x 2"
+
+
+def said_to(worker: Worker) -> list[dict[str, Any]]:
+    return desk_of(worker.manager, worker.app).workers()
+
+
+class TestDescriptions:
+    def test_each_is_known_to_all(self, server: Redis, client: redis.Redis) -> None:
+        """Every worker knows how the others are; which of them it is itself is said."""
+        with Workers(server.url, server.url, server.url) as workers:
+            workers.connect()
+            one, *_ = workers
+            one.get("/page/x")
+            one.get("/page/x")
+
+            def described() -> list[list[dict[str, Any]]]:
+                return [said_to(worker) for worker in workers]
+
+            wait_until(
+                lambda: all(len(said) == 3 for said in described()), LIMIT, lambda: str(described())
+            )
+            for said in described():
+                assert len({each["worker"] for each in said}) == 3
+                assert [each["here"] for each in said].count(True) == 1
+                assert all(each["pid"] == os.getpid() and each["stats"] for each in said)
+            (mine,) = [each for each in said_to(one) if each["here"]]
+            assert mine["stats"]["hits"] == one.stats["hits"]
+            assert any(view.endswith("page") for view in mine["views"])
+
+    def test_who_is_gone_is_told_of_no_more(self, server: Redis, client: redis.Redis) -> None:
+        """A worker that closes, or dies, is soon not listed, and its description expires."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            wait_until(lambda: len(said_to(one)) == 2, LIMIT, lambda: str(said_to(one)))
+            (theirs,) = [each["worker"] for each in said_to(other) if each["here"]]
+            status = f"aswr:{{{workers.name}:}}:status:{theirs}"
+            assert 0 < client.pttl(status) <= 30_000
+            other.close()
+            wait_until(lambda: len(said_to(one)) == 1, 20.0, lambda: str(said_to(one)))
+
+    def test_it_is_bounded(self, server: Redis, client: redis.Redis) -> None:
+        """However much there is to tell, a description stays small, and tells what is most
+        wanted."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            for index in range(400):
+                one.manager.schedule_periodic_refresh(f"/page/{'x' * 500}-{index}", 1000)
+            wait_until(lambda: len(said_to(other)) == 2, LIMIT, lambda: str(said_to(other)))
+            assert said_to(one)
+            (mine,) = [each for each in said_to(one) if each["here"]]
+            assert mine["stats"]["entries"] >= 1
+            assert "jobs" not in mine
+            status = f"aswr:{{{workers.name}:}}:status:{mine['worker']}"
+            assert client.strlen(status) <= LARGEST_DESCRIBED
+
+    def test_what_cannot_be_told(
+        self, server: Redis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is logged once; the worker is listed, and its store is asked as before."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+
+            def broken() -> list[dict[str, Any]]:
+                raise RuntimeError("no jobs today")
+
+            one.manager.site_of(one.app).jobs = broken
+            workers.connect()
+            for _ in range(2):
+                (mine,) = said_to(one)
+                assert (mine["here"], set(mine)) == (True, {"worker", "here"})
+            assert one.reachable
+            assert one.stats["store_errors"] == 0
+        assert len([r for r in caplog.records if "cannot be described" in r.getMessage()]) == 1
+
+    @pytest.mark.parametrize(
+        "said", [b"", b"x", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\xff" * 99]
+    )
+    def test_noise_is_nothing(self, server: Redis, client: redis.Redis, said: bytes) -> None:
+        """A description that is none of ours is left out."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.connect()
+            space = f"aswr:{{{workers.name}:}}:"
+            client.zadd(f"{space}workers", {"noise": 2**52})
+            client.set(f"{space}status:noise", said)
+            assert [each["here"] for each in said_to(one)] == [True]
+
+    def test_another_cannot_claim_to_be_this_one(self, server: Redis, client: redis.Redis) -> None:
+        """Which worker is this one is known here, whatever a description says."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.connect()
+            space = f"aswr:{{{workers.name}:}}:"
+            client.zadd(f"{space}workers", {"liar": 2**52})
+            client.set(
+                f"{space}status:liar", msgspec.msgpack.encode({"worker": "liar", "here": True})
+            )
+            said = {each["worker"]: each["here"] for each in said_to(one)}
+            assert said.pop("liar") is False
+            assert list(said.values()) == [True]

@@ -22,6 +22,7 @@ from flask import Response, request
 from redis.asyncio import Redis as AsyncRedis
 
 from aswr import LoadCycle
+from aswr.desk import Desk, desk_of
 
 from .harness import wait_until
 from .proxy import Proxy
@@ -1004,3 +1005,314 @@ class TestWhenRedisFails:
                 workers.settle()
             one.wait_for("/page/x", lambda body: body == "x 2")
             assert one.get("/page/y") == other.get("/page/y") == "y 1"
+
+
+def desk(worker: Worker) -> Desk:
+    return desk_of(worker.manager, worker.app)
+
+
+def listed(worker: Worker) -> list[dict[str, Any]]:
+    """What a worker lists of the shared store."""
+    rows: list[dict[str, Any]] = desk(worker).entries(shared=True)["entries"]
+    return rows
+
+
+def with_prices(worker: Worker) -> None:
+    @worker.manager.memoize(60, tags=("all",))
+    async def price(article: str, count: int = 1) -> dict[str, Any]:
+        return {"article": article, "text": "x" * 5000}
+
+    worker.functions["price"] = price
+
+
+class TestListing:
+    OPTIONS = [
+        {}, {"ASWR_SIGN": True}, {"ASWR_STORE_COMPRESS": 100},
+        {"ASWR_SIGN": True, "ASWR_STORE_COMPRESS": 100, "ASWR_VERSION": "1"},
+        {"ASWR_NAMESPACE": "a*b?[c]^-\\:{}"},
+    ]  # fmt: skip
+
+    @pytest.mark.parametrize("options", OPTIONS, ids=repr)
+    def test_each_lists_what_the_others_stored(
+        self, server: Redis, client: redis.Redis, options: dict[str, Any]
+    ) -> None:
+        """Views, variants and results are listed with their keys, wherever they were loaded."""
+        with Workers(server.url, server.url, define=with_prices, **options) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/page/x?q=1")
+            one.get("/large/x")
+            one.get("/tongue/x", Accept_Language="de")
+            with one.app.app_context():
+                asyncio.run(one.functions["price"]("tea", count=2))
+            workers.settle()
+            rows = {row["url"]: row for row in listed(other) if "to-connect" not in row["url"]}
+            call = next(url for url in rows if "price" in url)
+            assert set(rows) == {"/page/x?q=1", "/large/x", "/tongue/x", call}
+            assert call.endswith("price('tea', ('int', 2))")
+            assert rows["/tongue/x"]["variant"] == {"header Accept-Language": "de"}
+            assert rows["/page/x?q=1"]["tags"] == ["all", "tag-x"]
+            assert {row["state"] for row in rows.values()} == {"fresh"}
+            assert rows["/large/x"]["size"] > 100_000
+            assert rows[call]["size"] > 5000
+            assert [row["id"] for row in listed(one)] == [row["id"] for row in listed(other)]
+            assert desk(other).entries()["count"] == 1, "memory has what was asked for here"
+            assert other.stats["store_errors"] == 0
+            (shown,) = [
+                r for r in desk(other).show("/tongue/x")["entries"] if r["state"] == "fresh"
+            ]
+            assert shown["id"] == rows["/tongue/x"]["id"]
+
+    def test_it_changes_nothing(self, server: Redis, client: redis.Redis) -> None:
+        """Who lists takes nothing into memory and drops nothing, of functions unknown here too."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            with_prices(one)
+            workers.connect()
+            with one.app.app_context():
+                asyncio.run(one.functions["price"]("tea"))
+            workers.settle()
+            before = {key: client.dump(key) for key in entries_of(client, workers.name)}
+            assert len([row for row in listed(other) if "price" in row["url"]]) == 1
+            assert {key: client.dump(key) for key in entries_of(client, workers.name)} == before
+            assert desk(other).entries()["count"] == 1
+
+    def test_what_is_purged_or_foreign_is_not_listed(
+        self, server: Redis, client: redis.Redis
+    ) -> None:
+        """Neither what a purge killed, nor what lies under a name that is not its own."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm("/page/a", "/page/b")
+            (old,) = [row for row in listed(one) if row["url"] == "/page/a"]
+            prefix = f"aswr:{workers.name}::"
+            client.copy(f"{prefix}{{{old['id']}}}", f"{prefix}{{{'0' * 32}}}")
+            client.set(f"{prefix}{{{'1' * 32}}}", b"noise")
+            client.lpush(f"{prefix}{{{'2' * 32}}}", "a list")
+            client.set(f"{prefix}{{{'3' * 32}}}", b"")
+            urls = [row["url"] for row in listed(other)]
+            assert urls == ["/page/a", "/page/b", "/page/to-connect"]
+            assert one.manager.invalidate_tags("tag-a")
+            other.wait_for("/page/a", "a 1".__ne__)
+            workers.settle()
+            client.delete(f"{prefix}{{{'0' * 32}}}")
+            assert other.manager.clear()
+            assert listed(other) == []
+            wait_until(lambda: listed(one) == [], LIMIT, lambda: str(listed(one)))
+            assert one.reachable
+            assert other.reachable
+
+    def test_what_ends_meanwhile(self, server: Redis, client: redis.Redis) -> None:
+        """What expires while the list is made is left out, and that is all."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.warm("/page/a")
+            tier = one.manager.site_of(one.app).shared.made
+            assert tier is not None
+            link = tier._shelf.link
+            scan = link.scan
+
+            async def scan_and_expire(*args: Any) -> list[str]:
+                names: list[str] = await scan(*args)
+                return [*names, f"aswr:{workers.name}::{{{'f' * 32}}}"]
+
+            link.scan = scan_and_expire
+            assert [row["url"] for row in listed(one)] == ["/page/a", "/page/to-connect"]
+
+    def test_an_outage(self, server: Redis, proxy: Proxy) -> None:
+        """Where the store does not answer lists are empty, in a time that is bounded."""
+        with Workers(url_of(proxy)) as workers:
+            (one,) = workers
+            workers.warm("/page/a")
+            proxy.hang()
+            began = time.monotonic()
+            assert listed(one) == []
+            assert desk(one).workers() == []
+            (row,) = desk(one).show("/page/a")["entries"]
+            assert row["url"] == "/page/a"
+            (line,) = [line for line in desk(one).doctor() if line["name"] == "store"]
+            assert line["state"] == "error"
+            assert desk(one).why("/page/a")["verdict"] == "hit"
+            assert desk(one).why("/page/new")["verdict"] == "miss"
+            assert time.monotonic() - began < 15
+            proxy.passing()
+            one.wait_reachable()
+            wait_until(lambda: len(listed(one)) == 2, LIMIT, lambda: str(listed(one)))
+
+    def test_a_password_is_nowhere(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Whatever is asked, and however it fails, the store's password is told to nobody."""
+        caplog.set_level(logging.DEBUG)
+        told: list[Any] = []
+        with Redis(tmp_path, password="SECRET") as locked:
+            wrong = locked.url.replace("SECRET", "WRONGSECRET")
+            with Workers(locked.url, wrong) as workers:
+                for worker in workers:
+                    worker.manager.subscribe(lambda event: told.append(repr(event)))
+                    worker.get("/page/a")
+                    worker.settle()
+                    asked = desk(worker)
+                    told += [
+                        asked.doctor(), asked.workers(), asked.stats(), asked.about(),
+                        asked.why("/page/b"), asked.show("/page/a"), asked.entries(shared=True),
+                    ]  # fmt: skip
+                locked.stop()
+                for worker in workers:
+                    worker.get("/page/c")
+                    told += [desk(worker).doctor(), desk(worker).workers()]
+            locked.start()
+        assert "SECRET" not in f"{told} {caplog.text}"
+        assert any(event.startswith("Event(kind='breaker'") for event in map(str, told))
+
+
+class TestHealth:
+    def test_a_store_that_is_well(self, server: Redis, client: redis.Redis) -> None:
+        """The doctor says what Redis it is, how far away, and how many share it."""
+        with Workers(server.url, server.url) as workers:
+            workers.connect()
+            one, _ = workers
+            wait_until(lambda: one.stats["workers"] == 2, LIMIT, lambda: str(one.stats))
+            lines = {line["name"]: line for line in desk(one).doctor()}
+            assert client.info()["redis_version"] in lines["store"]["found"]
+            assert (lines["clock"]["state"], lines["lease"]["state"]) == ("ok", "ok")
+            assert lines["lease"]["found"].startswith("2 workers share loads")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            try:
+                policies = [line["found"] for line in desk(one).doctor() if line["cure"]]
+            finally:
+                client.config_set("maxmemory-policy", "noeviction")
+            assert any("allkeys-lru" in found for found in policies)
+
+
+class TestEvents:
+    def test_leases(self, server: Redis, client: redis.Redis) -> None:
+        """Who loads for the fleet says so, and when it does no longer; who follows says nothing."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            told: dict[str, list[Any]] = {"one": [], "other": []}
+            one.manager.subscribe(told["one"].append, "lease", "load_started", "published")
+            other.manager.subscribe(told["other"].append, "lease", "load_started", "published")
+            bodies = at_once([lambda: one.get("/slow/x"), lambda: other.get("/slow/x")])
+            workers.settle()
+            assert bodies == ["x 1"] * 2
+            leader, follower = sorted(told.values(), key=len, reverse=True)
+            assert [(e.kind, e.reason) for e in leader] == [
+                ("lease", "held"), ("load_started", ""), ("published", ""), ("lease", "released"),
+            ]  # fmt: skip
+            assert len({e.key for e in leader}) == len({id(e.token) for e in leader}) == 1
+            assert {e.view.rpartition(".")[2] for e in leader} == {"slow"}
+            (came,) = follower
+            assert (came.kind, came.reason) == ("published", "loaded by another process")
+            assert came.key == leader[0].key
+
+    def test_a_lease_that_is_lost(self, server: Redis, client: redis.Redis) -> None:
+        """One that another took is lost, and is not given back as well."""
+        with Workers(server.url, ASWR_LEASE=1.0) as workers:
+            (one,) = workers
+            workers.connect()
+            told: list[Any] = []
+            one.manager.subscribe(told.append, "lease")
+            loading = threading.Thread(target=lambda: one.get("/lost/x"))
+            gate = threading.Event()
+
+            async def lost(name: str) -> str:
+                await asyncio.to_thread(gate.wait, LIMIT)
+                return name
+
+            cached = one.manager.cacher(timeout=60)(lost)
+            one.app._got_first_request = False
+            one.app.add_url_rule("/lost/<name>", "lost", cached)
+            loading.start()
+            wait_until(lambda: bool(told), LIMIT, lambda: "no lease")
+            (lease,) = keys_of(client, f"*{workers.name}*:lease")
+            client.set(lease, "somebody else's", px=60_000)
+            wait_until(lambda: len(told) == 2, LIMIT, lambda: str(told))
+            gate.set()
+            loading.join(LIMIT)
+            one.settle()
+            assert [event.reason for event in told] == ["held", "lost"]
+            assert client.get(lease) == b"somebody else's"
+
+    def test_what_stands_is_given_back(self, server: Redis, client: redis.Redis) -> None:
+        """A lease that turns out to be needless is released, like any other."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.warm("/page/x")
+            told: list[Any] = []
+            one.manager.subscribe(told.append, "lease", "load_started")
+            client.delete(*entries_of(client, workers.name))
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+            def doubted() -> bool:
+                one.get("/page/x")
+                one.settle()
+                return bool(told)
+
+            wait_until(doubted, LIMIT, lambda: "nothing was compared")
+            assert [(e.kind, e.reason) for e in told] == [("lease", "held"), ("lease", "released")]
+
+    def test_purges_here_and_elsewhere(self, server: Redis, client: redis.Redis) -> None:
+        """Who purges tells of it once; the others once, and that it was elsewhere."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm("/page/x")
+            here: list[Any] = []
+            there: list[Any] = []
+            one.manager.subscribe(here.append, "purged")
+            other.manager.subscribe(there.append, "purged")
+            one.manager.invalidate("/page/x?a=1")
+            one.manager.invalidate_tags("tag-x", "more", stale=True)
+            one.manager.clear()
+            wait_until(lambda: len(there) >= 4, LIMIT, lambda: str(there))
+            time.sleep(2 * STORE_TIMEOUT + 1.0)  # in which both have asked for purges again
+            reasons = ["/page/x?a=1", "tag tag-x (stale)", "tag more (stale)", "everything"]
+            assert [event.reason for event in here] == reasons
+            assert sorted(event.reason for event in there) == sorted(
+                "{} elsewhere{}".format(
+                    *(f"{r} ".split(" (", 1)[0].strip(), " (stale)" * ("(" in r))
+                )
+                for r in reasons
+            )
+
+    def test_the_breaker(self, server: Redis, proxy: Proxy) -> None:
+        """That the store fails is told once, and once that it answers again."""
+        with Workers(url_of(proxy)) as workers:
+            (one,) = workers
+            workers.warm("/page/x")
+            told: list[Any] = []
+            one.manager.subscribe(told.append, "breaker")
+            proxy.hang()
+            for index in range(5):
+                one.get(f"/page/{index}")
+            one.wait_reachable(False)
+            proxy.passing()
+            one.wait_reachable()
+            opened, closed = told
+            assert opened.reason.startswith("open: ")
+            assert closed.reason == "closed"
+            assert one.stats["store_errors"] >= 1
+
+    def test_why_looks_where_a_load_would(self, server: Redis, client: redis.Redis) -> None:
+        """What another worker has stored is a hit here, and it is said where it came from; what
+        is fresh in memory is not exchanged for asking."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/tongue/x", Accept_Language="de")
+            one.get("/page/x")
+            workers.settle()
+            for url, headers in (("/tongue/x", {"Accept-Language": "de"}), ("/page/x", {})):
+                said = desk(other).why(url, headers)
+                assert (said["verdict"], said["rendered"]) == ("hit", False)
+                assert "store" in [step["step"] for step in said["steps"]]
+                again = desk(other).why(url, headers)
+                assert "store" not in [step["step"] for step in again["steps"]]
+            said = desk(other).why("/tongue/x", {"Accept-Language": "en"})
+            assert (said["verdict"], said["rendered"]) == ("miss", True)
+            assert other.get("/tongue/x", Accept_Language="de") == "de x 1"
+            rows = {
+                row["url"]: row
+                for row in listed(one)
+                if row["variant"].get("header Accept-Language") == "en"
+            }
+            assert rows == {}, "to ask why stores nothing"

@@ -534,3 +534,97 @@ class TestNews:
                 await asyncio.gather(task, return_exceptions=True)
 
         asyncio.run(run())
+
+
+class TestScans:
+    BEGINS = "aswr:a*b?[c]\\^-d:{"
+
+    async def scanned(self, url: str, most: int = 100) -> list[str]:
+        async with linked(url) as made:
+            return await made.link.scan(self.BEGINS, "}", most)
+
+    def test_names_are_taken_as_they_are(self, server: Redis, client: redis.Redis) -> None:
+        """What Redis takes for a pattern is none here: names begin and end so, to the letter."""
+        mine = [f"{self.BEGINS}{n}}}" for n in range(20)]
+        others = [
+            f"{self.BEGINS}1}}:lease", "aswr:aXb?[c]\\^-d:{1}", "aswr:a*bX[c]\\^-d:{1}",
+            "aswr:a*b?c\\^-d:{1}", "aswr:ab?[c]\\^-d:{1}", "x" + mine[0], self.BEGINS,
+        ]  # fmt: skip
+        for name in (*mine, *others):
+            client.set(name, "x")
+        assert asyncio.run(self.scanned(server.url)) == sorted(mine)
+
+    def test_no_more_than_asked_for(self, server: Redis, client: redis.Redis) -> None:
+        """Of many keys so many are told of."""
+        for index in range(5000):
+            client.set(f"{self.BEGINS}{index}}}", "x")
+        assert len(asyncio.run(self.scanned(server.url, most=7))) == 7
+        assert len(asyncio.run(self.scanned(server.url, most=10_000))) == 5000
+
+    def test_names_that_are_no_text(self, server: Redis, client: redis.Redis) -> None:
+        """Bytes that are no text are shown as well as can be, and raise nothing."""
+        client.set(self.BEGINS.encode() + b"\xff}", "x")
+        assert len(asyncio.run(self.scanned(server.url))) == 1
+
+    @pytest.mark.parametrize("how", ["hang", "refuse", "cut"])
+    def test_an_outage(self, server: Redis, proxy: Proxy, how: str) -> None:
+        """Each step is waited for as long as for an upload, and no longer."""
+        if how == "cut":
+            proxy.refuse()
+            proxy.cut()
+        else:
+            getattr(proxy, how)()
+
+        async def scan() -> float:
+            async with linked(url_of(proxy)) as made:
+                began = time.monotonic()
+                with pytest.raises(Unreachable):
+                    await made.link.scan(self.BEGINS, "}", 10)
+                assert await made.link.info() == {}
+                return time.monotonic() - began
+
+        assert asyncio.run(scan()) < 2 * 4 * TIMEOUT + SOON
+
+    def test_while_it_is_not_asked(self, server: Redis) -> None:
+        """With an open breaker, or closed, nothing is asked."""
+
+        async def scan() -> None:
+            async with linked(server.url) as made:
+                made.breaker.trip("a test")
+                with pytest.raises(Unreachable):
+                    await made.link.scan(self.BEGINS, "}", 10)
+                made.breaker.mend()
+                await made.link.close()
+                with pytest.raises(Unreachable):
+                    await made.link.scan(self.BEGINS, "}", 10)
+
+        asyncio.run(scan())
+
+
+class TestInfo:
+    def test_what_it_says_of_itself(self, server: Redis, client: redis.Redis) -> None:
+        """Version and policy are told."""
+
+        async def ask() -> dict[str, Any]:
+            async with linked(server.url) as made:
+                return await made.link.info()
+
+        said = asyncio.run(ask())
+        assert said["redis_version"] == client.info()["redis_version"]
+        assert said["maxmemory_policy"] == "noeviction"
+
+    def test_who_may_not_ask(self, server: Redis, client: redis.Redis) -> None:
+        """Without the right to ask there is nothing, and no outage."""
+        client.execute_command(
+            "ACL", "SETUSER", "dumb", "on", ">dumb", "~*", "&*", "+@all", "-info"
+        )
+
+        async def ask() -> tuple[dict[str, Any], bool]:
+            url = f"redis://dumb:dumb@{LOOPBACK}:{server.port}/0"
+            async with linked(url) as made:
+                return await made.link.info(), made.breaker.closed
+
+        try:
+            assert asyncio.run(ask()) == ({}, True)
+        finally:
+            client.execute_command("ACL", "DELUSER", "dumb")

@@ -11,6 +11,7 @@ import redis
 from aswr.envelope import MAGIC, Checksum, Envelopes
 from aswr.scripts import (
     CLAIM,
+    DESCRIBE,
     DROP,
     LOOK,
     NUMBER,
@@ -22,6 +23,7 @@ from aswr.scripts import (
     SYNC,
     Script,
 )
+from aswr.scripts import WORKERS as DESCRIBED
 from aswr.stamps import MICRO, NEVER
 
 from .redises import Redis
@@ -768,3 +770,33 @@ class TestWorkers:
         time.sleep(0.02)
         counter.run(SYNC, 0, "two", 10_000, "", MOST)
         assert counter.client.zrange(WORKERS, 0, -1) == [b"two"]
+
+
+class TestDescriptions:
+    STATUS = "{shop}:status:"
+
+    def described(self, client: redis.Redis) -> dict[bytes, bytes]:
+        said = run(client, DESCRIBED, [WORKERS], self.STATUS)
+        return dict(zip(said[::2], said[1::2], strict=True))
+
+    def test_who_is_there_and_has_said_how_he_is(self, counter: Counter) -> None:
+        """Of the workers that are listed each that described itself is told, with its text."""
+        client = counter.client
+        for worker in ("one", "two", "mute"):
+            counter.sync(worker=worker)
+        assert self.described(client) == {}
+        for worker in ("one", "two", "gone"):
+            assert run(client, DESCRIBE, [self.STATUS + worker], f"I am {worker}", 60_000) == 1
+        assert self.described(client) == {b"one": b"I am one", b"two": b"I am two"}
+
+    def test_it_expires(self, counter: Counter) -> None:
+        """A description is kept for as long as is told, and then anew with each."""
+        client = counter.client
+        counter.sync(worker="one")
+        run(client, DESCRIBE, [self.STATUS + "one"], "old", 60_000)
+        run(client, DESCRIBE, [self.STATUS + "one"], b"\x00\xff", 30_000)
+        assert self.described(client) == {b"one": b"\x00\xff"}
+        assert 0 < client.pttl(self.STATUS + "one") <= 30_000
+        client.pexpire(self.STATUS + "one", 1)
+        time.sleep(0.01)
+        assert self.described(client) == {}

@@ -1,0 +1,397 @@
+"""The doctor: each line is there when it is right to be, and no failing check hides another."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aiocache import SimpleMemoryCache
+from flask import Flask, request
+
+from aswr import CacheManager, checkup
+from aswr import desk as desk_module
+from aswr.desk import Desk, desk_of
+from aswr.tier import Tier
+
+from .conftest import Clock, Gate
+
+Lines = list[dict[str, str]]
+
+
+@pytest.fixture
+def make(clock: Clock) -> Iterator[Callable[..., Desk]]:
+    """An app with one cached page, by config."""
+    managers: list[CacheManager] = []
+
+    def make(
+        cache: Any = None, app: Flask | None = None, cached: bool = True, **config: Any
+    ) -> Desk:
+        app = app or Flask("shop")
+        app.config.update(config)
+        manager = CacheManager(app, cache=cache, clock=clock)
+        managers.append(manager)
+        if cached:
+            app.add_url_rule("/", "home", manager.cacher(timeout=60)(lambda: "x"))
+        return desk_of(manager, app)
+
+    yield make
+    for manager in managers:
+        manager.close(timeout=0.5)
+
+
+def of(lines: Lines, name: str, state: str = "") -> Lines:
+    return [line for line in lines if line["name"] == name and state in ("", line["state"])]
+
+
+def one(lines: Lines, name: str, state: str = "") -> dict[str, str]:
+    (line,) = of(lines, name, state)
+    return line
+
+
+def test_all_is_well(make: Callable[..., Desk]) -> None:
+    """In good weather there is no warning, and every check has said something."""
+    lines = make(ASWR_ENABLED=True).doctor()
+    assert [line for line in lines if line["state"] in ("warning", "error")] == []
+    names = {line["name"] for line in lines}
+    assert names == {"versions", "configuration", "views", "server", "loop", "store", "memory"}
+    for line in lines:
+        assert set(line) == {"name", "state", "found", "cure"}
+        assert line["state"] in ("ok", "note", "warning", "error")
+        assert line["found"]
+        assert line["cure"] or line["state"] == "ok"
+    json.dumps(lines)
+
+
+def test_versions(make: Callable[..., Desk]) -> None:
+    """The versions of what aswr stands on are named."""
+    found = one(make().doctor(), "versions")["found"]
+    assert all(f"{name} " in found for name in ("Python", *checkup.VERSIONS))
+
+
+class TestConfiguration:
+    def test_how_long_callers_wait(self, make: Callable[..., Desk]) -> None:
+        """It is said how long callers wait and a stop takes, for the server's own timeouts."""
+        found = one(make(ASWR_WAIT_TIMEOUT=7, ASWR_DRAIN_TIMEOUT=3).doctor(), "configuration")
+        assert found["state"] == "ok"
+        assert "at most 7 s" in found["found"]
+        assert "up to 10 s" in found["found"]
+
+    def test_the_default_wait(self, make: Callable[..., Desk]) -> None:
+        """None means the default, and is said to."""
+        found = one(make(ASWR_WAIT_TIMEOUT=None).doctor(), "configuration")
+        assert "at most 25 s" in found["found"]
+
+    def test_strict(self, make: Callable[..., Desk]) -> None:
+        """ASWR_STRICT is for tests: elsewhere it is a warning."""
+        assert one(make(ASWR_STRICT=True).doctor(), "configuration")["state"] == "warning"
+        app = Flask("tested")
+        app.testing = True
+        assert one(make(app=app, ASWR_STRICT=True).doctor(), "configuration")["state"] == "ok"
+
+    def test_switched_off(self, make: Callable[..., Desk]) -> None:
+        """A cache that is off is a warning, with the cure."""
+        line = one(make(ASWR_ENABLED=False).doctor(), "configuration")
+        assert (line["state"], line["cure"]) == ("warning", "remove ASWR_ENABLED = False")
+
+
+class TestViews:
+    def test_none(self, make: Callable[..., Desk]) -> None:
+        """An app without a cached view is told so."""
+        line = one(make(cached=False).doctor(), "views")
+        assert line["state"] == "warning"
+        assert "@manager.cacher" in line["cure"]
+
+    def test_upside_down(self, make: Callable[..., Desk]) -> None:
+        """A view whose cache stands above its route is an error."""
+        app = Flask("shop")
+        desk = make(app=app)
+        manager: CacheManager = app.extensions["aswr"]
+
+        def upside() -> str:
+            return "x"
+
+        manager.cacher(timeout=60)(upside)
+        app.add_url_rule("/upside", "upside", upside)
+        line = one(desk.doctor(), "views", "error")
+        assert "upside" in line["found"]
+        assert "stands above" in line["found"]
+        assert line["cure"].startswith("put @app.route(...) on top")
+
+    def test_a_wrapper_around_the_door(self, make: Callable[..., Desk]) -> None:
+        """Public pages behind a wrapper are answered by the app, which is worth a warning."""
+        app = Flask("shop")
+
+        class Proxy:
+            def __init__(self, inner: Any) -> None:
+                self.inner = inner
+
+            def __call__(self, *args: Any) -> Any:
+                return self.inner(*args)
+
+        app.wsgi_app = Proxy(app.wsgi_app)  # type: ignore[method-assign]
+        desk = make(app=app)
+        manager: CacheManager = app.extensions["aswr"]
+        assert not of(desk.doctor(), "views", "warning")
+        view = manager.cacher(timeout=60, public=True)(lambda: "x")
+        app.add_url_rule("/public", "public", view)
+        line = one(desk.doctor(), "views", "warning")
+        assert "Proxy" in line["found"]
+
+    def test_a_view_that_passes_everywhere(
+        self, make: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A view that nobody can share is named, and why."""
+        caplog.set_level(logging.CRITICAL, "aswr")
+        app = Flask("shop")
+        desk = make(app=app)
+        manager: CacheManager = app.extensions["aswr"]
+        view = manager.cacher(timeout=60)(lambda n: str(request.remote_addr))
+        app.add_url_rule("/<n>", "address", view)
+        for index in range(3):
+            app.test_client().get(f"/{index}")
+        line = one(desk.doctor(), "views", "warning")
+        assert "reads remote address" in line["found"]
+        assert "flask aswr why" in line["cure"]
+
+
+class TestServer:
+    def test_where_threads_do_not_run(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server without threads is an error, with the cure, and hides nothing else."""
+
+        def refuse() -> None:
+            raise RuntimeError("uWSGI runs without threads")
+
+        monkeypatch.setattr(checkup, "refuse_where_threads_do_not_run", refuse)
+        lines = make().doctor()
+        assert one(lines, "server")["state"] == "error"
+        assert one(lines, "memory")
+
+    @pytest.mark.parametrize(
+        ("modules", "env", "kind"),
+        [(("gunicorn",), {}, "gunicorn"), ((), {"FLASK_RUN_FROM_CLI": "true"}, "flask run"),
+         ((), {}, "unknown")],
+    )  # fmt: skip
+    def test_kinds(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, modules: tuple[str, ...],
+        env: dict[str, str], kind: str,
+    ) -> None:  # fmt: skip
+        """It is told what serves here."""
+        without_servers(monkeypatch)
+        for name in modules:
+            monkeypatch.setitem(sys.modules, name, asyncio)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        assert one(make().doctor(), "server")["found"].startswith(f"{kind}, process ")
+
+    def test_gunicorn_with_jobs(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Jobs that have not begun under gunicorn are a warning, until they have."""
+        without_servers(monkeypatch)
+        monkeypatch.setitem(sys.modules, "gunicorn", asyncio)
+        app = Flask("shop")
+        desk = make(app=app)
+        manager: CacheManager = app.extensions["aswr"]
+        assert not of(desk.doctor(), "server", "warning")
+        manager.schedule_periodic_refresh("/", 1000)
+        assert "post_worker_init" in one(desk.doctor(), "server", "warning")["cure"]
+        assert "not begun" in one(desk.doctor(), "jobs")["found"]
+        manager.start()
+        assert not of(desk.doctor(), "server", "warning")
+        assert one(desk.doctor(), "jobs")["found"] == "1 scheduled, ticking"
+
+    def test_a_command_line(self, make: Callable[..., Desk]) -> None:
+        """Where nobody is served that is said, and how to ask who serves."""
+        app = Flask("shop")
+        desk = make(app=app)
+        app.extensions["aswr"].look_on()
+        line = one(desk.doctor(), "server")
+        assert line["state"] == "note"
+        assert "--server" in line["cure"]
+
+
+def without_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aswr import site
+
+    for name in site.SERVERS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delenv("FLASK_RUN_FROM_CLI", raising=False)
+
+
+class TestLoop:
+    def test_a_loop_that_is_held(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A loop that takes long for a turn is a warning."""
+        monkeypatch.setattr(checkup, "SLOW_LOOP", -1.0)
+        line = one(make().doctor(), "loop")
+        assert line["state"] == "warning"
+        assert "blocking=True" in line["cure"]
+
+    def test_a_loop_that_does_not_turn(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, gate: Gate
+    ) -> None:
+        """One that is held is an error after a while; the other checks are there all the same."""
+        monkeypatch.setattr(desk_module, "CHECK_LIMIT", 0.1)
+        app = Flask("shop")
+        desk = make(app=app, cache="redis://127.0.0.1:1")
+
+        async def hold() -> None:
+            gate.hold()
+
+        holding = app.extensions["aswr"].loop().submit(hold, "test")
+        gate.await_arrival()
+        lines = desk.doctor()
+        gate.open()
+        holding.result(5)
+        assert "did not turn" in one(lines, "loop", "error")["found"]
+        assert one(lines, "store", "error")
+        assert one(lines, "memory")
+
+    def test_many_wait(self, make: Callable[..., Desk]) -> None:
+        """Many callers that wait are worth a note."""
+        app = Flask("shop")
+        desk = make(app=app)
+        engine = app.extensions["aswr"].site_of(app).engine
+        engine.waiting = 100
+        assert "100 callers wait" in one(desk.doctor(), "loop", "note")["found"]
+        engine.waiting = 0
+
+    def test_closed(self, make: Callable[..., Desk]) -> None:
+        """A cache that is closed is a warning, and its loop is not started by asking."""
+        app = Flask("shop")
+        desk = make(app=app)
+        manager: CacheManager = app.extensions["aswr"]
+        app.test_client().get("/")
+        manager.close()
+        assert "closed" in one(desk.doctor(), "loop", "warning")["found"]
+        assert manager._runtime is None
+
+
+WELL = {
+    "name": "the store at redis://localhost", "reachable": True, "seconds": 0.001,
+    "version": "7.2.4", "policy": "noeviction", "offset": 0.002, "workers": 3, "leases": 1,
+}  # fmt: skip
+
+
+class TestStore:
+    def test_memory_alone(self, make: Callable[..., Desk]) -> None:
+        """Without a shared store it is said what that means."""
+        line = one(make().doctor(), "store")
+        assert (line["state"], "aswr[redis]" in line["cure"]) == ("note", True)
+
+    def test_one_that_shares_bytes(self, make: Callable[..., Desk]) -> None:
+        """A cache without leases and purges is a warning."""
+        line = one(make(cache=SimpleMemoryCache()).doctor(), "store")
+        assert (line["state"], "Redis" in line["cure"]) == ("warning", True)
+
+    def test_one_that_does_not_answer(
+        self, make: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is an error, soon, and its password is nowhere."""
+        caplog.set_level(logging.DEBUG)
+        lines = make(cache="redis://ann:SECRET@127.0.0.1:1/0").doctor()
+        line = one(lines, "store")
+        assert line["state"] == "error"
+        assert "redis://127.0.0.1:1/0 does not answer within" in line["found"]
+        assert "SECRET" not in json.dumps(lines) + caplog.text
+        assert one(lines, "memory")
+
+    def test_a_factory_that_fails(self, make: Callable[..., Desk]) -> None:
+        """It is an error, and its text, which may tell a password, is nowhere."""
+
+        def factory() -> Any:
+            raise OSError("redis://ann:SECRET@host")
+
+        lines = make(cache=factory).doctor()
+        assert "factory" in one(lines, "store", "error")["found"]
+        assert "SECRET" not in json.dumps(lines)
+
+    @pytest.mark.parametrize(
+        ("health", "name", "state", "says"),
+        [
+            ({}, "store", "ok", "version 7.2.4, answers in 1.0 ms"),
+            ({"version": ""}, "store", "ok", "localhost, answers"),
+            ({"seconds": 0.2}, "store", "warning", "200.0 ms"),
+            ({"policy": "allkeys-lru"}, "store", "warning", "maxmemory-policy is allkeys-lru"),
+            ({"offset": 0.002}, "clock", "ok", "+2 ms"),
+            ({"offset": -3.5}, "clock", "warning", "-3.50 s"),
+            ({"offset": 3.5}, "clock", "warning", "+3.50 s"),
+            ({}, "lease", "ok", "3 workers share loads; this one holds 1"),
+        ],
+    )
+    def test_what_it_says_of_itself(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, health: dict[str, Any],
+        name: str, state: str, says: str,
+    ) -> None:  # fmt: skip
+        """Time, policy, clock and workers of the store are each judged."""
+
+        async def healthy(tier: Tier) -> dict[str, Any]:
+            return {**WELL, **health}
+
+        desk = make(cache=SimpleMemoryCache())
+        monkeypatch.setattr("aswr.plain.Plain.health", healthy, raising=False)
+        lines = of(desk.doctor(), name, state)
+        assert any(says in line["found"] for line in lines), lines
+        assert all(line["cure"] for line in lines) or state == "ok"
+
+
+class TestJobs:
+    def test_one_that_cannot_run(self, make: Callable[..., Desk], gate: Gate) -> None:
+        """A job whose path is not stored, or nowhere, is an error that names it."""
+        app = Flask("shop")
+        desk = make(app=app)
+        manager: CacheManager = app.extensions["aswr"]
+        view = manager.cacher(timeout=60)(lambda: str(request.remote_addr))
+        app.add_url_rule("/address", "address", view)
+        done = gate
+        done.close()
+        manager.subscribe(lambda event: done.open(), "job", "load_finished")
+        manager.schedule_periodic_refresh("/address", 0.05)
+        manager.start()
+        for _ in range(2):
+            done.hold()
+            done.close()
+        assert manager.join(5)
+        line = one(desk.doctor(), "jobs")
+        assert line["state"] == "error"
+        assert line["found"] == "/address: not stored: reads remote address"
+        assert line["cure"] == "flask aswr why /address"
+
+
+class TestMemory:
+    def test_evictions(self, make: Callable[..., Desk]) -> None:
+        """Where more was evicted than is kept, it may be too small."""
+        app = Flask("shop")
+        desk = make(app=app, ASWR_MAX_BYTES=40_000)
+        manager: CacheManager = app.extensions["aswr"]
+        app.add_url_rule("/<n>", "page", manager.cacher(timeout=60)(lambda n: "x" * 3000))
+        assert one(desk.doctor(), "memory")["state"] == "ok"
+        for index in range(60):
+            app.test_client().get(f"/{index}")
+        line = one(desk.doctor(), "memory")
+        assert line["state"] == "note"
+        assert "ASWR_MAX_BYTES" in line["cure"]
+
+
+@pytest.mark.parametrize("name", ["_versions", "_views", "_loop", "_store", "_memory"])
+def test_a_check_that_fails_hides_no_other(
+    make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """One that raises is an error line of its own; all the others are there."""
+
+    def broken(*args: Any) -> Any:
+        yield checkup._line(name.strip("_"), "ok", "so far")
+        raise RuntimeError("no luck")
+
+    broken.__name__ = name
+    monkeypatch.setattr(checkup, name, broken)
+    lines = make().doctor()
+    assert "no luck" in one(lines, name.strip("_"), "error")["found"]
+    names = {"versions", "configuration", "views", "server", "loop", "store", "memory"}
+    assert {line["name"] for line in lines} == names

@@ -1,0 +1,1053 @@
+"""The command line, in this process: what is printed, what is read, whom it asks, how it fails."""
+
+import errno
+import gzip
+import http.server
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from flask import Flask, request
+from flask.cli import FlaskGroup, ScriptInfo
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aswr import CacheManager
+from aswr.cli import aswr, shown, urls
+from aswr.cli import warm as warming
+from aswr.cli.remote import Remote, RemoteError
+from aswr.cli.screen import Cell, Column, Screen, clean, cut, fitted, size, span, width_of, wrap
+from aswr.cli.source import NOBODY, Source
+from aswr.cli.top import Rates, Top
+from aswr.cli.urls import BadList, Found, parse, read_all
+from aswr.desk import desk_of
+
+from .conftest import Clock, Gate
+
+HOSTILE = "/a\x1b[31m\x07\r\n\u202e\u200b\x85\x7f\udc80"
+IN = "http://www.sitemaps.org/schemas/sitemap/0.9"
+
+
+def text_of(draw: Callable[[Screen], object], width: int = 80, **options: Any) -> str:
+    """What is drawn on a terminal so wide."""
+    out = io.StringIO()
+    draw(Screen(out, terminal=True, width=width, colour=options.get("colour", False)))
+    return out.getvalue()
+
+
+# Text
+
+
+@given(st.text())
+def test_no_character_gets_through_that_moves_anything(text: str) -> None:
+    """What is cleaned is one line of characters that are shown as they are, and is whole."""
+    shown_text = clean(text)
+    assert shown_text.isprintable()
+    assert clean(shown_text) == shown_text
+    if text.isprintable():
+        assert shown_text == text
+
+
+def test_hostile_text_is_escaped() -> None:
+    """Escape sequences, bells, new lines, marks of direction and half characters are spelled."""
+    assert clean(HOSTILE) == r"/a\x1b[31m\x07\r\n\u202e\u200b\x85\x7f\udc80"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("abc", 3), ("日本", 4), ("e\u0301", 1), ("🙂", 2), ("", 0)],
+)
+def test_columns_of_wide_characters(text: str, columns: int) -> None:
+    """Wide characters take two columns, marks above others none."""
+    assert width_of(text) == columns
+
+
+@given(st.text(st.sampled_from("ab日🙂e\u0301 ")), st.integers(0, 12))
+def test_a_cut_fits(text: str, width: int) -> None:
+    """A cut text takes at most so many columns, and one that fits is left alone."""
+    for tail in (False, True):
+        assert width_of(cut(text, width, tail=tail)) <= width
+        if width_of(text) <= width:
+            assert cut(text, width, tail=tail) == text
+    assert cut("module:view", 6) == "modul…"
+    assert cut("module:view", 6, tail=True) == "…:view"
+
+
+@given(st.text(st.sampled_from("ab日 🙂")), st.integers(2, 20))
+def test_wrapped_lines_fit_and_lose_nothing(text: str, width: int) -> None:
+    """Wrapped lines are no wider than asked, and together have every letter, in order."""
+    lines = wrap(text, width)
+    assert all(width_of(line) <= width for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.booleans(), st.integers(1, 9)), min_size=1),
+    st.integers(1, 120),
+)
+def test_columns_fit_any_terminal(cells: list[tuple[int, bool, int]], width: int) -> None:
+    """However narrow a terminal is, a table's columns fit, and at least one is left."""
+    natural = [max(1, cell[0]) for cell in cells]
+    columns = [Column("", gives=gives, worth=worth) for _, gives, worth in cells]
+    widths = fitted(columns, natural, width)
+    left = [each for each in widths if each]
+    assert left
+    assert sum(left) + 2 * (len(left) - 1) <= width
+    assert all(each <= was for each, was in zip(widths, natural, strict=True)) or len(left) == 1
+
+
+def test_columns_of_least_worth_go_first() -> None:
+    """On a narrow terminal what gives is cut, then what is worth least is left out."""
+    columns = [Column("A", worth=1), Column("B", gives=True, worth=9), Column("C", worth=5)]
+    assert fitted(columns, [10, 40, 10], 100) == [10, 40, 10]
+    assert fitted(columns, [10, 40, 10], 44) == [10, 20, 10]
+    assert fitted(columns, [10, 40, 10], 30) == [0, 18, 10]
+    assert fitted(columns, [10, 40, 10], None) == [10, 40, 10]
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5), st.integers(1, 60))
+def test_no_line_of_a_table_is_too_wide(rows: list[tuple[str, str]], width: int) -> None:
+    """No line of a table is wider than the terminal, whatever is in it."""
+    columns = [Column("FIRST", right=True), Column("SECOND", gives=True, worth=2)]
+    lines = text_of(lambda screen: screen.table(columns, rows), width).split("\n")
+    assert len(lines) == len(rows) + 2
+    assert all(width_of(line) <= width for line in lines)
+
+
+def test_a_table_is_aligned_and_coloured() -> None:
+    """Columns stand below their titles, colours change no width, and end where they began."""
+    columns = [Column("STATE"), Column("URL")]
+    rows = [[Cell("fresh", "green"), "/日本"], [Cell("no", "red"), "/b"]]
+    plain = text_of(lambda screen: screen.table(columns, rows))
+    assert plain == "STATE  URL\nfresh  /日本\nno     /b\n"
+    coloured = text_of(lambda screen: screen.table(columns, rows), colour=True)
+    assert click.unstyle(coloured) == plain
+    assert coloured.count("\x1b[0m") == 4
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR and a dumb terminal get no colours; a pipe never does."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert Screen(io.StringIO(), terminal=True).colour
+    assert not Screen(io.StringIO()).colour
+    monkeypatch.setenv("TERM", "dumb")
+    assert not Screen(io.StringIO(), terminal=True).colour
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Screen(io.StringIO(), terminal=True).colour
+
+
+def test_output_that_knows_ascii_alone() -> None:
+    """Where the output's encoding has no such characters, signs have others, text is escaped."""
+    data = io.BytesIO()
+    out = io.TextIOWrapper(data, "ascii")
+    Screen(out, terminal=True, width=80, colour=False).line("✓ all • is … 日")
+    out.flush()
+    assert data.getvalue() == b"+ all * is ~ \\u65e5\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.0042, "4 ms"), (0.0999, "0.1 s"), (1.25, "1.2 s"), (9.96, "10 s"), (99, "99 s"),
+     (100, "1 min 40 s"), (3600, "60 min"), (7200, "2 h"), (9000, "2 h 30 min"),
+     (200_000, "2 d 7 h")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    """A duration is told in the units that matter."""
+    assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    """Bytes are told in the largest unit that fits."""
+    assert size(count) == text
+
+
+# Lists and sitemaps
+
+
+def sitemap(*locations: str, kind: str = "url", more: str = "") -> bytes:
+    """A sitemap, or with ``kind`` an index."""
+    outer = {"url": "urlset", "sitemap": "sitemapindex"}[kind]
+    inner = "".join(f"<{kind}><loc> {each} </loc>{more}</{kind}>" for each in locations)
+    return f'<?xml version="1.0"?><{outer} xmlns="{IN}">{inner}</{outer}>'.encode()
+
+
+def found_in(files: Mapping[str, bytes], source: str, *hosts: str) -> Found:
+    """What is found, of files by name."""
+    return read_all(source, files.__getitem__, hosts)
+
+
+def test_a_list() -> None:
+    """A list has a URL or path on each line; blank lines, comments and a BOM do not count."""
+    text = "\ufeff/one\n\n# two\n  https://shop.example/two?x=1  \n/one\nno path\n".encode()
+    found = found_in({"list": text}, "list", "shop.example")
+    assert [*found.paths] == ["/one", "/two?x=1"]
+    assert found.wrong == ["no path"]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+def test_a_sitemap(pack: Callable[[bytes], bytes]) -> None:
+    """A sitemap's locations are read, compressed or not, and those of images are not."""
+    image = "<i:image xmlns:i='urn:i'><i:loc>https://shop.example/i.png</i:loc></i:image>"
+    data = sitemap("https://shop.example/a?x=1&amp;y=2", "https://shop.example", more=image)
+    found = found_in({"s": pack(data)}, "s", "shop.example")
+    assert [*found.paths] == ["/a?x=1&y=2", "/"]
+
+
+def test_an_index_of_sitemaps() -> None:
+    """The sitemaps that an index names are read, once each, if they are of the same host."""
+    at = "https://shop.example"
+    files = {
+        f"{at}/index.xml": sitemap(
+            f"{at}/1.xml", f"{at}/2.xml.gz", f"{at}/1.xml", "http://evil.example/3.xml",
+            f"{at}/index.xml", kind="sitemap",
+        ),
+        f"{at}/1.xml": sitemap(f"{at}/one"),
+        f"{at}/2.xml.gz": gzip.compress(sitemap(f"{at}/two", "https://other.example/x")),
+    }  # fmt: skip
+    found = found_in(files, f"{at}/index.xml")
+    assert [*found.paths] == ["/one", "/two"]
+    assert found.elsewhere == {"evil.example": 1, "other.example": 1}
+
+
+def test_indexes_without_end() -> None:
+    """Indexes that name ever more indexes are refused."""
+
+    def read(url: str) -> bytes:
+        return sitemap(f"{url}x", kind="sitemap")
+
+    with pytest.raises(BadList, match="too many"):
+        read_all("https://shop.example/", read, [])
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ['<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">', '<!ENTITY a SYSTEM "file:///etc/passwd">',
+     '<!ENTITY % a SYSTEM "http://evil.example/x.dtd"> %a;'],
+    ids=["billion-laughs", "file", "dtd"],
+)  # fmt: skip
+def test_entities_are_refused(declared: str) -> None:
+    """A sitemap that declares entities is refused before any of them grows or is fetched."""
+    data = f"<!DOCTYPE x [{declared}]><urlset><url><loc>&b;</loc></url></urlset>".encode()
+    with pytest.raises(BadList, match="entities"):
+        parse(data, "s")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"<urlset><url>", "no sitemap"),
+        (b"\xff\xfe\x00", "no sitemap"),
+        (b"\x80\x81", "neither"),
+        (gzip.compress(b"/a")[:-9], "end is missing"),
+        (b"\x1f\x8b" + bytes(20), "incorrect|unknown"),
+    ],
+    ids=["cut", "utf-16", "binary", "cut-gz", "bad-gz"],
+)
+def test_what_is_no_list(data: bytes, why: str) -> None:
+    """What is neither a sitemap nor a list is an error that says so, and where."""
+    with pytest.raises(BadList, match=why):
+        parse(data, "s")
+
+
+def test_what_is_packed_unpacks_no_further_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that would unpack into a huge one is refused on the way."""
+    monkeypatch.setattr(urls, "MOST_BYTES", 1000)
+    with pytest.raises(BadList, match="more than"):
+        parse(gzip.compress(bytes(10**6)), "s")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [("http://shop.example:80/a", "paths"), ("HTTPS://SHOP.example/a", "paths"),
+     ("//shop.example/a", "paths"), ("http://shop.example:8080/a", "elsewhere"),
+     ("http://shop.example.evil/a", "elsewhere"), ("http://shop.example@evil/a", "elsewhere"),
+     ("ftp://shop.example/a", "wrong"), ("javascript:alert(1)", "wrong"), ("a/b", "wrong"),
+     ("http://[::1", "wrong"), ("/a b", "wrong"), ("/a\n/b", "wrong"), ("/a\x1b", "wrong")],
+)  # fmt: skip
+def test_whose_urls(url: str, kind: str) -> None:
+    """Only URLs of the app's hosts are taken; others are counted, and what is none is named."""
+    found = Found()
+    found.take(url, ["shop.example"])
+    assert [name for name in ("paths", "elsewhere", "wrong") if getattr(found, name)] == [kind]
+
+
+def test_urls_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More URLs than there may be are refused."""
+    monkeypatch.setattr(urls, "MOST_URLS", 2)
+    with pytest.raises(BadList, match="more than 2"):
+        found_in({"l": b"/a\n/b\n/c\n"}, "l")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A file that cannot be read is an error that names it."""
+    with pytest.raises(BadList, match="nothing: No such file"):
+        urls.reader(bytes)(str(tmp_path / "nothing"))
+    assert urls.reader(lambda: b"/a")("-") == b"/a"
+
+
+# Warming
+
+
+class Leaps:
+    """A clock that a minute passes on whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 60.0
+        return self.now
+
+
+def came_of(url: str, outcome: str, reason: str = "") -> dict[str, Any]:
+    return {"url": url, "outcome": outcome, "reason": reason, "seconds": 0.1}
+
+
+def warm_up(
+    paths: Sequence[str], load: warming.Load, *, concurrency: int = 2, retries: int = 2
+) -> warming.Warming:
+    bar = warming.Bar(Screen(io.StringIO()))
+    return warming.Warming(
+        paths, load, concurrency=concurrency, retries=retries, bar=bar, clock=Leaps()
+    )
+
+
+def test_all_are_loaded_once() -> None:
+    """Every URL is loaded once, and counted by what came of it."""
+    outcomes = {"/a": "stored", "/b": "fresh", "/c": "pass", "/d": "uncached"}
+    run = warm_up([*outcomes], lambda url: came_of(url, outcomes[url]))
+    run.run()
+    assert sorted(one["url"] for one in run.results) == [*outcomes]
+    assert run.counts == {"stored": 1, "fresh": 1, "pass": 1, "uncached": 1}
+    assert (run.failed, run.left) == ([], [])
+
+
+def test_what_fails_is_tried_again() -> None:
+    """What fails is tried again as often as asked, and then is a failure with its reason."""
+    tries: list[str] = []
+
+    def load(url: str) -> dict[str, Any]:
+        tries.append(url)
+        good = url == "/good" or (url == "/late" and tries.count(url) == 3)
+        return came_of(url, "stored" if good else "failed", "" if good else "no luck")
+
+    run = warm_up(["/bad", "/late", "/good"], load, retries=2)
+    run.run()
+    assert {url: tries.count(url) for url in tries} == {"/bad": 3, "/late": 3, "/good": 1}
+    assert [(one["url"], one["reason"], one["tries"]) for one in run.failed] == [
+        ("/bad", "no luck", 3)
+    ]
+    assert run.counts == {"stored": 2, "failed": 1}
+
+
+def test_so_many_at_a_time_and_stopping(gate: Gate) -> None:
+    """No more loads run at a time than asked; once stopped none begins, and the rest is left."""
+    running: list[int] = []
+    lock = threading.Lock()
+
+    def load(url: str) -> dict[str, Any]:
+        with lock:
+            running.append(running[-1] + 1 if running else 1)
+        gate.hold()
+        with lock:
+            running.append(running[-1] - 1)
+        return came_of(url, "failed" if url == "/1" else "stored", "x")
+
+    run = warm_up([f"/{number}" for number in range(10)], load, concurrency=3)
+    thread = threading.Thread(target=run.run)
+    thread.start()
+    for _ in range(3):
+        gate.await_arrival()
+    run.stop()
+    gate.open()
+    thread.join(10)
+    assert max(running) == 3
+    assert sorted(one["url"] for one in run.results) == ["/0", "/2"]
+    assert [one["url"] for one in run.failed] == ["/1"]
+    assert run.left == [f"/{number}" for number in range(3, 10)]
+
+
+def test_what_is_no_failure_of_one_url_ends_it() -> None:
+    """A token that is wrong ends the whole of it, rather than fail each URL."""
+
+    def load(url: str) -> dict[str, Any]:
+        raise RemoteError("401", wrong=True)
+
+    with pytest.raises(RemoteError):
+        warm_up(["/a", "/b"], load).run()
+
+
+def test_the_bar() -> None:
+    """The bar tells how far it is, the rate of late, failures, and the time that is left."""
+    clock = Clock(0.0)
+    bar = warming.Bar(Screen(io.StringIO(), terminal=True, width=200), clock)
+    run = warming.Warming(
+        [f"/{n}" for n in range(100)], lambda url: came_of(url, "stored"), concurrency=1,
+        retries=0, bar=bar, clock=clock,
+    )  # fmt: skip
+    run.results = [came_of("/x", "stored")] * 50
+    run.counts["failed"] = 3
+    clock.tick(10)
+    bar.draw(run)
+    assert bar.text(run) == f"{'█' * 12}{'░' * 12} 50 of 100  5.0/s  3 failed  10 s left"
+    run.stop()
+    assert "ctrl-C again" in bar.text(run)
+
+
+def test_the_log_stands_above_the_bar() -> None:
+    """What is logged meanwhile takes the bar's line, and the bar goes on below it."""
+    out = io.StringIO()
+    bar = warming.Bar(Screen(out, terminal=True, width=80, colour=False))
+    log = logging.getLogger("aswr")
+    handlers, log.propagate = log.handlers, False
+    try:
+        with bar.below_the_log():
+            bar.draw(warm_up(["/a"], lambda url: came_of(url, "stored")))
+            logging.getLogger("aswr.views").warning("a view \x1b[2J reads too much")
+    finally:
+        log.propagate = True
+    assert out.getvalue().endswith("\r\x1b[K" + r"a view \x1b[2J reads too much" + "\n")
+    assert log.handlers == handlers == []
+
+
+# A server's API
+
+
+class Stub(http.server.BaseHTTPRequestHandler):
+    """A foreign server, which answers as the test says, and notes what it was asked."""
+
+    answers: Callable[[str], tuple[int, dict[str, str], bytes]]
+    asked: list[tuple[str, str, str | None, bytes]]
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        said = self.rfile.read(length)
+        self.asked.append((self.command, self.path, self.headers.get("Authorization"), said))
+        status, fields, body = type(self).answers(self.path)
+        self.send_response(status)
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@contextmanager
+def serving(
+    answers: Callable[[str], tuple[int, dict[str, str], bytes]],
+) -> Iterator[tuple[str, list[tuple[str, str, str | None, bytes]]]]:
+    """A stub's address, and what it was asked."""
+    asked: list[tuple[str, str, str | None, bytes]] = []
+    handler = type("Handler", (Stub,), {"answers": staticmethod(answers), "asked": asked})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/aswr", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def saying(value: Any, status: int = 200) -> Callable[[str], tuple[int, dict[str, str], bytes]]:
+    return lambda path: (status, {"Content-Type": "application/json"}, json.dumps(value).encode())
+
+
+def test_what_is_asked_of_a_server() -> None:
+    """Questions go below the mount point's api/, with the token; loads and purges as JSON."""
+    with serving(saying({"entries": [], "everybody": True, "purged": ["x"]})) as (url, asked):
+        remote = Remote(f"{url}/", "secret-token-0123")
+        remote.entries(view="a b", tag="", state="", search="", sort="age", shared=True, limit=5)
+        remote.why("/x?y=1", {"Cookie": "a=b"})
+        done = remote.purge(urls=["/a"] * 150, tags=["t"], stale=True)
+        remote.purge(everything=True)
+    assert [one[:3] for one in asked] == [
+        ("GET", "/aswr/api/entries?view=a+b&sort=age&shared=1&limit=5", "Bearer secret-token-0123"),
+        ("POST", "/aswr/api/why", "Bearer secret-token-0123"),
+        *[("POST", "/aswr/api/purge", "Bearer secret-token-0123")] * 3,
+    ]
+    said = [json.loads(one[3]) for one in asked[1:]]
+    assert said[0] == {"url": "/x?y=1", "headers": {"Cookie": "a=b"}}
+    assert [len(one["urls"]) for one in said[1:]] == [100, 50, 0]
+    assert [one["tags"] for one in said[1:]] == [[], ["t"], []]
+    assert [one["everything"] for one in said[1:]] == [False, False, True]
+    assert done == {"purged": ["x", "x"], "everybody": True, "stale": True}
+
+
+@pytest.mark.parametrize(
+    ("answer", "token", "words"),
+    [
+        (saying({"error": "token wrong\x1b"}, 401), "t" * 16, r"401, token wrong\x1b"),
+        (saying({}, 401), "t" * 16, "is the token in ASWR_ADMIN_TOKEN the server's?"),
+        (saying({"error": "no"}, 403), "", "put the server's token into ASWR_ADMIN_TOKEN"),
+        (lambda path: (302, {"Location": "/login"}, b""), "", "put the server's token"),
+        (lambda path: (404, {}, b"<h1>Not Found</h1>"), "", "blueprint mounted"),
+        (saying({"error": "no entry 'x'"}, 404), "", "404, no entry 'x'"),
+        (lambda path: (200, {}, b"<html>"), "", "blueprint mounted"),
+        (saying(["a list"]), "", "not aswr's API"),
+        (lambda path: (500, {}, b""), "", "says 500"),
+        (saying({"error": "no state 'x'"}, 400), "", "400, no state 'x'"),
+    ],
+    ids=["wrong", "silent-401", "no-token", "login", "no-mount", "no-entry", "html", "list", "500",
+         "400"],
+)  # fmt: skip
+def test_a_server_that_refuses(
+    answer: Callable[[str], tuple[int, dict[str, str], bytes]], token: str, words: str
+) -> None:
+    """Each refusal says what is wrong, and what would help; its text is cleaned."""
+    with serving(answer) as (url, _), pytest.raises(RemoteError) as caught:
+        Remote(url, token).about()
+    assert words in str(caught.value)
+    assert caught.value.wrong == ("500" not in words)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(status: int) -> None:
+    """A redirect is never followed: neither the token nor a purge goes to another address."""
+    with serving(saying({})) as (other, asked):
+        to = lambda path: (status, {"Location": other}, b"")  # noqa: E731
+        with serving(to) as (url, _), pytest.raises(RemoteError, match="not followed"):
+            Remote(url, "t" * 16).purge(everything=True)
+        assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "insecure", "fits"),
+    [
+        ("http://127.0.0.1/aswr", False, True), ("http://[::1]:8/aswr", False, True),
+        ("http://localhost:5000", False, True), ("https://www.example.com/x", False, True),
+        ("http://www.example.com/x", False, False), ("http://www.example.com/x", True, True),
+        ("http://10.0.0.1/", False, False), ("http://localhost.example.com/", False, False),
+        ("ftp://127.0.0.1/", True, False), ("127.0.0.1:5000", True, False), ("", True, False),
+        ("http://me:pw@127.0.0.1/", True, False),
+    ],
+)  # fmt: skip
+def test_where_the_token_may_go(url: str, insecure: bool, fits: bool) -> None:
+    """The token leaves this host over TLS alone, unless told; bad addresses are refused."""
+    if fits:
+        Remote(url, "t" * 16, insecure=insecure)
+        return
+    with pytest.raises(RemoteError) as caught:
+        Remote(url, "t" * 16, insecure=insecure)
+    assert caught.value.wrong
+    assert "pw" not in str(caught.value)
+
+
+def test_a_token_cannot_smuggle_fields() -> None:
+    """A token with a line break in it is refused."""
+    with pytest.raises(RemoteError, match="no token has"):
+        Remote("http://127.0.0.1/", "a\r\nX-Evil: 1")
+
+
+def test_nobody_listens() -> None:
+    """Where nobody listens the error says so, and another try may help."""
+    with serving(saying({})) as (url, _):
+        pass
+    with pytest.raises(RemoteError, match="nobody listens") as caught:
+        Remote(url).about()
+    assert not caught.value.wrong
+
+
+def test_tls_where_there_is_none() -> None:
+    """https:// to a server without TLS says that."""
+    with serving(saying({})) as (url, _), pytest.raises(RemoteError, match="TLS"):
+        Remote(url.replace("http:", "https:")).about()
+
+
+# Commands
+
+
+@pytest.fixture
+def shop(app: Flask, manager: CacheManager) -> Flask:
+    """Pages of several kinds, and the cache at work in this process."""
+
+    @app.route("/report")
+    @manager.cacher(timeout=60, tags=("reports", "evil\x1b]0;title\x07"))
+    def report() -> str:
+        return "report"
+
+    @app.route("/basket")
+    @manager.cacher(timeout=60)
+    def basket() -> str:
+        return request.cookies.get("items", "0")
+
+    @app.route("/broken")
+    @manager.cacher(timeout=60)
+    def broken() -> str:
+        raise RuntimeError("no disk \x1b[2J")
+
+    @app.route("/plain")
+    def plain() -> str:
+        return "plain"
+
+    manager.schedule_periodic_refresh("/report", 30)
+    app.test_client().get("/report")
+    return app
+
+
+def run(app: Flask, *args: str, **options: Any) -> Result:
+    """A command, in this process."""
+    info = ScriptInfo(create_app=lambda: app, set_debug_flag=False)
+    env = {"ASWR_ADMIN_URL": None, "ASWR_ADMIN_TOKEN": None, **options.pop("env", {})}
+    result = CliRunner().invoke(aswr, [*args], obj=info, env=env, **options)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_ls(shop: Flask) -> None:
+    """In a pipe ls prints a line an entry, its columns apart by tabs, nothing hostile in them."""
+    result = run(shop, "ls")
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    cells = line.split("\t")
+    assert len(cells) == 11
+    assert (cells[0], cells[7]) == ("fresh", "/report")
+    assert cells[6].endswith("report")
+    assert cells[9] == r"reports,evil\x1b]0;title\x07"
+
+
+def test_ls_as_json(shop: Flask) -> None:
+    """With --json the answer is the desk's, in ASCII."""
+    result = run(shop, "ls", "--json", "--sort=-age", "--tag", "reports")
+    found = json.loads(result.stdout)
+    assert result.stdout.replace("\n", "").isprintable()
+    assert [one["url"] for one in found["entries"]] == ["/report"]
+    assert found["entries"][0]["tags"][1] == "evil\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["ls", "--state", "odd"], ["ls", "--sort", "odd"], ["show", "report"], ["show"],
+     ["why", "/report", "-H", "no colon"], ["why", "/report", "-H", "A: b\r\nC: d"],
+     ["purge"], ["purge", "--all", "/report"], ["purge", "--tag", ""], ["purge", "--all"],
+     ["refresh"], ["warm"], ["warm", "x", "--routes"], ["ls", "--limit", "0"], ["nothing"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_usage(shop: Flask, args: list[str]) -> None:
+    """What cannot be understood is exit code 2, with a word on why, and nothing is done."""
+    result = run(shop, *args)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert result.stdout == ""
+    assert desk_of(shop.extensions["aswr"], shop).entries()["count"] == 1
+
+
+def test_show(shop: Flask) -> None:
+    """show tells all of an entry; where nothing is stored it says so, with exit code 1."""
+    result = run(shop, "show", "http://localhost/report")
+    assert result.exit_code == 0
+    found = {line.split("\t")[1]: line.split("\t")[2] for line in result.stdout.splitlines()}
+    assert (found["url"], found["state"], found["status"]) == ("/report", "fresh", "200")
+    missing = run(shop, "show", "/basket")
+    assert missing.exit_code == 1
+    assert "nothing is stored of /basket" in missing.stderr
+
+
+def test_why(shop: Flask) -> None:
+    """why tells the verdict, the steps and the cures, of the request that is described."""
+    result = run(shop, "why", "/report")
+    assert result.stdout.splitlines()[0] == "verdict\thit\t/report"
+    shop.test_client().get("/basket")
+    result = run(shop, "why", "/basket", "-H", "Cookie: items=3")
+    assert result.stdout.splitlines()[0] == "verdict\tpass\t/basket"
+    assert "\ncure\t" in result.stdout
+    found = json.loads(run(shop, "why", "/basket", "--json").stdout)
+    assert (found["verdict"], found["asked"]) == ("hit", "here")
+
+
+def test_why_renders_once_and_stores_nothing(shop: Flask) -> None:
+    """Where nothing is stored the view is run once, which is said, and nothing is stored."""
+    result = run(shop, "why", "/basket")
+    assert "rendered\tyes" in result.stdout
+    assert run(shop, "show", "/basket").exit_code == 1
+
+
+def test_refresh(shop: Flask, clock: Clock) -> None:
+    """refresh loads anew; a load that fails, or that no view answers, is exit code 1."""
+    clock.tick(5)
+    result = run(shop, "refresh", "/report")
+    assert (result.exit_code, result.stdout.split("\t")[0]) == (0, "stored")
+    assert desk_of(shop.extensions["aswr"], shop).entries()["entries"][0]["age"] == 0
+    result = run(shop, "refresh", "/report", "/broken", "/plain")
+    assert result.exit_code == 1
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["stored", "failed", "uncached"]
+    assert lines[1][3] == r"RuntimeError: no disk \x1b[2J"
+
+
+@pytest.mark.parametrize("args", [["/report"], ["--tag", "reports"], ["--all", "--yes"]])
+def test_purge(shop: Flask, args: list[str]) -> None:
+    """purge throws away what is named, at once."""
+    result = run(shop, "purge", *args)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("purged\t")
+    assert run(shop, "ls").stdout == ""
+
+
+def test_purge_stale(shop: Flask) -> None:
+    """With --stale what is purged is still there, to be served while it is renewed."""
+    assert run(shop, "purge", "--stale", "/report").stdout == "outdated\t/report\n"
+    assert run(shop, "ls").stdout.startswith("stale\t")
+
+
+def test_purge_all_asks(shop: Flask) -> None:
+    """Nobody is there to be asked whether all is meant: then it must be said."""
+    result = run(shop, "purge", "--all")
+    assert "say --yes" in result.stderr
+    assert run(shop, "ls").stdout != ""
+
+
+def test_stats(shop: Flask) -> None:
+    """stats has the counters in all and by view, as lines and as JSON."""
+    shop.test_client().get("/report")
+    lines = [line.split("\t") for line in run(shop, "stats").stdout.splitlines()]
+    assert ["all", "hits", "1"] in lines
+    assert any(line[0].endswith("report") and line[1:] == ["hits", "1"] for line in lines)
+    found = json.loads(run(shop, "stats", "--json").stdout)
+    assert (found["processes"], found["stats"]["hits"], found["app"]) == (1, 1, "shop")
+
+
+def test_jobs(shop: Flask) -> None:
+    """jobs has what is scheduled, and how it went."""
+    (line,) = run(shop, "jobs").stdout.splitlines()
+    assert line.split("\t")[:2] == ["/report", "30"]
+    assert json.loads(run(shop, "jobs", "--json").stdout)["jobs"][0]["path"] == "/report"
+
+
+def test_doctor(shop: Flask) -> None:
+    """doctor prints a line a check, and is exit code 1 where there are errors."""
+    result = run(shop, "doctor")
+    states = {line.split("\t")[1]: line.split("\t")[0] for line in result.stdout.splitlines()}
+    assert result.exit_code == 0
+    assert states["versions"] == states["views"] == "ok"
+
+
+def test_doctor_finds_errors() -> None:
+    """An error that doctor finds is exit code 1, in a pipe and as JSON, with its cure."""
+    app = Flask("cut-off")
+    CacheManager(app, cache="redis://127.0.0.1:1")
+    result = run(app, "doctor")
+    assert result.exit_code == 1
+    (line,) = [one for one in result.stdout.splitlines() if one.startswith("error\t")]
+    assert line.split("\t")[1] == "store"
+    assert "is it up" in line.split("\t")[3]
+    result = run(app, "doctor", "--json")
+    assert result.exit_code == 1
+    assert "error" in {one["state"] for one in json.loads(result.stdout)}
+
+
+def test_warm_a_list(shop: Flask, tmp_path: Path) -> None:
+    """warm loads what a list names, skips other hosts, and tells what failed, for both readers."""
+    names = tmp_path / "list"
+    rest = tmp_path / "rest"
+    names.write_text("/report\nhttp://localhost/basket\nhttp://other.example/x\n/broken\n/plain\n")
+    result = run(shop, "warm", str(names), "--retries", "0", "--failed", str(rest))
+    assert result.exit_code == 1
+    came = {line.split("\t")[2]: line.split("\t")[0] for line in result.stdout.splitlines()}
+    assert came == {"/report": "fresh", "/basket": "stored", "/broken": "failed",
+                    "/plain": "uncached"}  # fmt: skip
+    assert r"failed: /broken: RuntimeError: no disk \x1b[2J (1 try)" in result.stderr
+    assert "skipped what is of other hosts (other.example: 1)" in result.stderr
+    assert rest.read_text() == "/broken\n"
+    again = run(shop, "warm", str(rest), "--retries", "0", "--json")
+    found = json.loads(again.stdout)
+    assert [one["url"] for one in found["failed"]] == ["/broken"]
+    assert (found["total"], found["left"], again.exit_code) == (1, [], 1)
+
+
+def test_warm_from_stdin_and_routes(shop: Flask) -> None:
+    """- is the standard input; --routes are the cached views without arguments."""
+    assert run(shop, "warm", "-", input="/basket\n").stdout.startswith("stored\t")
+    found = json.loads(run(shop, "warm", "--routes", "--retries", "0", "--json").stdout)
+    assert sorted(one["url"] for one in found["results"]) == ["/basket", "/broken", "/report"]
+
+
+def test_warm_of_foreign_urls_alone(shop: Flask) -> None:
+    """A list that names no URL of the app is an error; one that names nothing is not."""
+    result = run(shop, "warm", "-", input="http://other.example/\n")
+    assert (result.exit_code, "names no URL of localhost" in result.stderr) == (1, True)
+    assert run(shop, "warm", "-", "--host", "other.example", input="http://other.example/report\n",
+               ).exit_code == 0  # fmt: skip
+    assert run(shop, "warm", "-", input="").exit_code == 0
+
+
+def test_top_in_a_pipe(shop: Flask) -> None:
+    """Without a terminal top prints a line each interval."""
+    result = run(shop, "top", "--interval", "0.1", "--count", "2")
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [len(line) for line in lines] == [11, 11]
+    (line,) = run(shop, "top", "--interval=0.1", "--count=1", "--json").stdout.splitlines()
+    assert json.loads(line)["processes"] == 1
+
+
+# Whose process
+
+
+def test_a_manager_at_work_is_left_alone(shop: Flask) -> None:
+    """Where the app is at work in this very process its memory is asked, and it goes on."""
+    manager = shop.extensions["aswr"]
+    run(shop, "ls")
+    assert not manager.looks_on
+    assert manager.ticking
+    assert shop.test_client().get("/report").headers["Cache-Status"].startswith("aswr; hit")
+
+
+def fresh_app(starts: bool = False) -> Flask:
+    """An app as a command loads it, with a job."""
+    app = Flask("news")
+    manager = CacheManager(app)
+
+    @app.route("/front")
+    @manager.cacher(timeout=60, public=True)
+    def front() -> str:
+        runs.append("front")
+        return "front"
+
+    manager.schedule_periodic_refresh("/front", 1)
+    if starts:
+        manager.start()
+    return app
+
+
+runs: list[str] = []
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["as-is", "started-at-import"])
+def test_a_command_starts_no_jobs(starts: bool) -> None:
+    """A command never begins periodic refreshes, even of a module that calls manager.start()."""
+    runs.clear()
+    made: list[Flask] = []
+
+    def create() -> Flask:
+        made.append(fresh_app(starts))
+        return made[0]
+
+    info = ScriptInfo(create_app=create, set_debug_flag=False)
+    result = CliRunner().invoke(aswr, ["why", "/front"], obj=info, env={"ASWR_ADMIN_URL": None})
+    assert result.exit_code == 0
+    assert "process of its own" in result.stderr
+    manager = made[0].extensions["aswr"]
+    assert runs == ["front"]  # for why, which says so
+    assert manager.looks_on
+    assert not manager.ticking
+    assert "closed" in repr(manager)
+    assert [job.ticks for job in manager.jobs()] == [0]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["ls"], ["stats"], ["show", "/front"], ["jobs"], ["purge", "/front"], ["refresh", "/front"],
+     ["warm", "--routes"], ["top"]],
+    ids=lambda args: args[0],
+)  # fmt: skip
+def test_nobody_to_ask(args: list[str]) -> None:
+    """With the memory cache and no server named, commands say what to write, with exit code 2."""
+    result = run(fresh_app(), *args)
+    assert result.exit_code == 2
+    for line in NOBODY.splitlines()[1:]:
+        assert line.partition("{")[0] in result.stderr
+    assert ("nobody else would have" in result.stderr) == (args[0] in ("refresh", "warm"))
+
+
+def test_doctor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """doctor looks at the configuration without a server, and says that it is none."""
+    result = run(fresh_app(), "doctor")
+    assert result.exit_code == 0
+    assert "note\tserver\tthis process is a command line, and serves nobody" in result.stdout
+
+
+def test_an_app_without_a_cache() -> None:
+    """An app without a manager is told how to get one; one that is switched off, that it is."""
+    assert "CacheManager(app)" in run(Flask("bare"), "ls").stderr
+    app = Flask("off")
+    app.config["ASWR_ENABLED"] = False
+    CacheManager(app)
+    result = run(app, "ls")
+    assert (result.exit_code, "ASWR_ENABLED" in result.stderr) == (2, True)
+    assert run(app, "doctor").exit_code == 0
+
+
+def test_a_server_is_asked_without_the_app() -> None:
+    """With a server named no app is loaded, the option before the environment."""
+    answer = {"entries": [], "count": 0, "source": "memory", "at": 1.0, "fleet": False}
+    info = ScriptInfo(create_app=lambda: pytest.fail("the app was loaded"))
+    with serving(saying(answer)) as (url, asked):
+        env = {"ASWR_ADMIN_URL": "http://127.0.0.1:1/", "ASWR_ADMIN_TOKEN": "t" * 16}
+        result = CliRunner().invoke(aswr, ["ls", "--server", url], obj=info, env=env)
+        assert (result.exit_code, result.stderr) == (0, "nothing is stored\n")
+        result = CliRunner().invoke(aswr, ["ls"], obj=info, env={**env, "ASWR_ADMIN_URL": url})
+    assert result.exit_code == 0
+    assert [one[1].partition("?")[0] for one in asked] == [
+        "/aswr/api/about",
+        "/aswr/api/entries",
+    ] * 2
+
+
+def test_a_server_that_is_away_is_tried_again() -> None:
+    """While it warms, a server that gives no answer is a failure that is tried again."""
+    down = iter([True, False])
+
+    def answers(path: str) -> tuple[int, dict[str, str], bytes]:
+        if path.endswith("load") and next(down):
+            return 503, {}, b""
+        return 200, {}, json.dumps(came_of("/a", "stored")).encode()
+
+    with serving(answers) as (url, asked):
+        result = CliRunner().invoke(
+            aswr, ["warm", "-", "--server", url, "--json"], input="/a\n",
+            env={"ASWR_ADMIN_TOKEN": None},
+        )  # fmt: skip
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["retried"], found["counts"]) == (0, 1, {"stored": 1})
+    assert [one[1] for one in asked] == ["/aswr/api/load"] * 2
+
+
+def test_flask_finds_the_commands() -> None:
+    """`flask aswr` is there by its entry point, without an app."""
+    result = CliRunner().invoke(FlaskGroup(), ["aswr", "--help"])
+    assert result.exit_code == 0
+    for name in ("stats", "ls", "show", "why", "refresh", "purge", "warm", "jobs", "top", "doctor"):
+        assert f"\n  {name} " in result.stdout
+
+
+# How answers look on a terminal
+
+
+def test_entries_on_a_terminal() -> None:
+    """A terminal gets titles, quantities for people, and only columns with something in them."""
+    row = {
+        "state": "fresh", "left": 100.0, "age": 2.0, "size": 2048, "cost": 0.5, "uses": 0,
+        "url": HOSTILE, "variant": {"best Accept-Language of en, de": "de"}, "tags": [],
+        "view": "v", "id": "x",
+    }  # fmt: skip
+    text = text_of(lambda screen: shown.entries(screen, [row]), 200)
+    title, line = text.splitlines()
+    assert title.split() == ["STATE", "LEFT", "AGE", "SIZE", "LOAD", "URL", "VARIANT", "VIEW"]
+    assert "1 min 40 s" in line
+    assert "Accept-Language: de" in line
+    assert clean(HOSTILE) in line
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 80])
+def test_everything_fits_narrow_terminals(shop: Flask, width: int) -> None:
+    """No answer has a line that is wider than the terminal."""
+    desk = desk_of(shop.extensions["aswr"], shop)
+    desk.life.begin(shop.extensions["aswr"].site_of(shop).engine.events)
+    desk.refresh("/report")
+    counted = shown.totals(desk.stats(), [])
+    draws: Iterable[Callable[[Screen], None]] = (
+        lambda screen: shown.entries(screen, desk.entries()["entries"]),
+        lambda screen: shown.stats(screen, "x", counted),
+        lambda screen: shown.doctor(screen, []),
+        lambda screen: shown.jobs(screen, desk.jobs(), 0),
+    )
+    for draw in draws:
+        for line in text_of(draw, width).splitlines():
+            assert width_of(line) <= max(width, 18), line
+
+
+def test_sums_over_workers() -> None:
+    """Counters of workers add up, by view and by reason; the store answers if all say so."""
+    one = {"stats": {"hits": 2, "passes_by_reason": {"a": 1}, "store_reachable": 1, "workers": 2},
+           "views": {"v": {"hits": 2}}}  # fmt: skip
+    two = {"stats": {"hits": 3, "passes_by_reason": {"a": 2}, "store_reachable": 0, "workers": 2},
+           "views": {"v": {"hits": 1}, "w": {"hits": 2}}}  # fmt: skip
+    found = shown.totals({}, [one, two])
+    assert found["stats"] == {
+        "hits": 5, "passes_by_reason": {"a": 3}, "store_reachable": 0, "workers": 2,
+    }  # fmt: skip
+    assert found["views"] == {"v": {"hits": 3}, "w": {"hits": 2}}
+
+
+def test_jobs_of_several_workers_are_one_list() -> None:
+    """A job is due in every worker and loads in one: times due are the most, loads add up."""
+    job = {"path": "/a", "interval": 5.0, "error": "", "history": [(2.0, "no need")]}
+    mine = {**job, "ticks": 3, "loads": 1, "next_run": 9.0}
+    other = {**job, "ticks": 4, "loads": 2, "next_run": 8.0, "history": [(1.0, "began 1 load")]}
+    (found,) = shown.merged([[mine], [other]])
+    assert (found["ticks"], found["loads"], found["next_run"]) == (4, 3, 8.0)
+    assert [what for _, what in found["history"]] == ["began 1 load", "no need"]
+
+
+# Top
+
+
+def report(at: float, hits: int, view: str = "v") -> dict[str, Any]:
+    counts = {"hits": hits, "stale_hits": 1, "misses": 0, "passes": 0, "loads": 0}
+    return {"at": at, "stats": {"flights": 0}, "views": {view: counts}}
+
+
+def test_rates_are_of_a_process_s_own_reports() -> None:
+    """A rate is what a process counted between two of its reports, however late they are read."""
+    rates = Rates()
+    rates.take("a", report(100.0, 10))
+    assert not rates.known
+    rates.take("a", report(110.0, 30))
+    rates.take("a", report(110.0, 30))
+    rates.take("b", report(105.0, 5))
+    rates.take("b", report(107.0, 7))
+    assert rates.known
+    assert rates.by_view()["v"]["fresh_hits"] == pytest.approx(3.0)
+    rates.forget(144.0)
+    assert rates.by_view()["v"]["fresh_hits"] == pytest.approx(2.0)
+
+
+def test_a_process_that_begins_anew_has_no_rate_below_zero() -> None:
+    """Counters that went down, as of another process, are no negative rate."""
+    rates = Rates()
+    rates.take("a", report(100.0, 10))
+    rates.take("a", report(110.0, 2))
+    assert rates.by_view()["v"]["fresh_hits"] == 0
+
+
+def test_top_draws(shop: Flask, clock: Clock) -> None:
+    """top has a line a view with its rates, and how the store is."""
+    desk = desk_of(shop.extensions["aswr"], shop)
+    top = Top(Source(desk, "here", "this process", "localhost"))
+    top.look()
+    assert " - " in text_of(lambda screen: top.draw(screen, 24))
+    for _ in range(20):
+        shop.test_client().get("/report")
+    clock.tick(2)
+    top.look()
+    text = text_of(lambda screen: top.draw(screen, 24))
+    (line,) = [line for line in text.splitlines() if "report" in line and "aswr top" not in line]
+    assert line.split()[1:] == ["10.0", "0", "0", "0", "0", "0"]
+    assert "memory alone" in text
+    assert top.line()[1] == "10.00"
+
+
+# Broken pipes
+
+
+class Gone(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_pipe_that_nobody_reads() -> None:
+    """What nobody reads is an error that click turns into a quiet end."""
+    with pytest.raises(OSError, match="Broken pipe"):
+        Screen(Gone()).line("x")

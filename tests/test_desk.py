@@ -1,0 +1,483 @@
+"""The desk: what an operator asks of one app's cache, and what comes of what he does."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aiocache import SimpleMemoryCache
+from flask import Flask, abort, request
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
+
+from aswr import CacheManager
+from aswr.desk import OFF, Desk, desk_of, local
+
+from .conftest import Background, Clock, Gate
+
+
+@pytest.fixture
+def desk(app: Flask, manager: CacheManager, clock: Clock) -> Desk:
+    define(app, manager, clock)
+    return desk_of(manager, app)
+
+
+def define(app: Flask, manager: CacheManager, clock: Clock, **options: Any) -> None:
+    given = {"timeout": 60, "refresh_margin": 30, **options}
+
+    def page(name: str) -> str:
+        clock.tick(2)
+        if name == "broken":
+            raise RuntimeError("no database")
+        if name == "gone":
+            abort(404)
+        if name == "down":
+            abort(503)
+        return f"{name} {request.args.get('q')}"
+
+    tags = lambda response: ("all", f"tag {request.path}")  # noqa: E731
+    app.add_url_rule("/page/<name>", "page", manager.cacher(tags=tags, **given)(page))
+    app.add_url_rule("/", "home", manager.cacher(**given)(lambda: "home"))
+    address = manager.cacher(**given)(lambda: str(request.remote_addr))
+    app.add_url_rule("/address", "address", address)
+    tongue = manager.cacher(**given)(lambda: str(request.headers.get("X-One")))
+    app.add_url_rule("/tongue", "tongue", tongue)
+    app.add_url_rule("/plain", "plain", lambda: "plain")
+
+
+def ask(app: Flask, path: str, **options: Any) -> Any:
+    return app.test_client().get(path, **options)
+
+
+def urls(found: Any) -> list[str]:
+    return [one["url"] for one in found["entries"]]
+
+
+class TestRefreshing:
+    @pytest.mark.parametrize(
+        ("url", "outcome", "reason"),
+        [
+            ("/page/a", "stored", ""),
+            ("/page/a?q=1", "stored", ""),
+            ("https://shop.example/page/a", "stored", ""),
+            ("/page/caf%C3%A9", "stored", ""),
+            ("/page/café", "stored", ""),
+            ("https://shop.example", "stored", ""),
+            ("/page/broken", "failed", "RuntimeError: no database"),
+            ("/page/down", "failed", "status 503"),
+            ("/page/gone", "pass", "status 404"),
+            ("/address", "pass", "reads remote address"),
+            ("/plain", "uncached", "is not cached"),
+            ("/nowhere", "uncached", "no route matches"),
+            ("relative", "uncached", "name the path as the browser shows it"),
+            ("http://[", "uncached", "Invalid IPv6 URL"),
+        ],
+    )  # fmt: skip
+    def test_outcomes(self, desk: Desk, url: str, outcome: str, reason: str) -> None:
+        """Each says in a word what came of it, and why."""
+        done = desk.refresh(url)
+        assert (done["url"], done["outcome"]) == (url, outcome)
+        assert reason in done["reason"]
+        assert bool(done["reason"]) is bool(reason)
+        assert done["seconds"] >= 0
+        json.dumps(done)
+
+    def test_what_is_fresh(self, desk: Desk, clock: Clock) -> None:
+        """A load that is not forced leaves what is fresh; a refresh loads it anew."""
+        assert desk.load("/page/a", force=False, why="warm")["outcome"] == "stored"
+        before = desk.entries()["entries"][0]["stored"]
+        assert desk.load("/page/a", force=False, why="warm")["outcome"] == "fresh"
+        assert desk.entries()["entries"][0]["stored"] == before
+        assert desk.refresh("/page/a")["outcome"] == "stored"
+        assert desk.entries()["entries"][0]["stored"] > before
+
+    def test_variants_in_use(self, app: Flask, desk: Desk, clock: Clock) -> None:
+        """A refresh renews the variants that are in use as well."""
+        for _ in range(2):
+            ask(app, "/tongue", headers={"X-One": "1"})
+        clock.tick(40)
+        assert desk.refresh("/tongue")["outcome"] == "stored"
+        states = {str(one["variant"]): one["state"] for one in desk.entries()["entries"]}
+        assert states == {"{'header X-One': '1'}": "fresh", "{'header X-One': 'absent'}": "fresh"}
+
+    def test_a_load_that_takes_too_long(
+        self, app: Flask, manager: CacheManager, clock: Clock, gate: Gate
+    ) -> None:
+        """It is waited for as long as a caller would, and goes on."""
+
+        @app.get("/slow")
+        @manager.cacher(timeout=60, wait_timeout=0.05)
+        async def slow() -> str:
+            await gate.ahold()
+            return "x"
+
+        desk = desk_of(manager, app)
+        done = desk.refresh("/slow")
+        assert (done["outcome"], "wait_timeout" in done["reason"]) == ("failed", True)
+        (flight,) = desk.flights()
+        assert (flight["url"], flight["cause"]) == ("/slow", "refresh")
+        assert flight["waiters"] in (0, 1), "who left is on his way out"
+        assert flight["view"].endswith("slow")
+        assert (flight["elsewhere"], flight["leads"]) == (False, False)
+        clock.tick(3)
+        assert desk.flights()[0]["age"] == 3
+        gate.open()
+        assert desk.settle(5)
+        assert desk.flights() == []
+        assert urls(desk.entries()) == ["/slow"]
+
+
+class TestPurging:
+    @pytest.fixture
+    def full(self, app: Flask, desk: Desk) -> Desk:
+        for path in ("/page/a", "/page/a?q=1", "/page/a?q=2", "/page/b", "/", "/page/caf%C3%A9"):
+            ask(app, path)
+        return desk
+
+    ALL = ("/", "/page/a", "/page/a?q=1", "/page/a?q=2", "/page/b", "/page/caf%C3%A9")
+
+    @pytest.mark.parametrize(
+        ("asked", "done", "left"),
+        [
+            ({"urls": ["/page/b"]}, ["/page/b"], {"/page/b"}),
+            ({"urls": ["/page/a"]}, ["/page/a"], {"/page/a", "/page/a?q=1", "/page/a?q=2"}),
+            ({"urls": ["/page/a?q=1"]}, ["/page/a?q=1"], {"/page/a?q=1"}),
+            ({"urls": ["https://x.example/page/b"]}, ["https://x.example/page/b"], {"/page/b"}),
+            ({"urls": ["/page/café"]}, ["/page/café"], {"/page/caf%C3%A9"}),
+            ({"urls": ["/page/caf%C3%A9", "/"]}, ["/page/caf%C3%A9", "/"],
+             {"/page/caf%C3%A9", "/"}),
+            ({"tags": ["tag /page/b"]}, ["tag tag /page/b"], {"/page/b"}),
+            ({"tags": ["all"]}, ["tag all"], set(ALL) - {"/"}),
+            ({"everything": True}, ["everything"], set(ALL)),
+            ({"urls": ["/nowhere"]}, ["/nowhere"], set()),
+            ({"tags": ["nothing"]}, ["tag nothing"], set()),
+        ],
+        ids=repr,
+    )  # fmt: skip
+    def test_what_is_purged(
+        self, full: Desk, asked: dict[str, Any], done: list[str], left: set[str]
+    ) -> None:
+        """What it names is gone, and nothing else; what was done is told."""
+        assert urls(full.entries()) == sorted(self.ALL)
+        told = full.purge(**asked)
+        assert told == {"purged": done, "everybody": True, "stale": False}
+        assert set(self.ALL) - set(urls(full.entries())) == left
+
+    def test_softly(self, full: Desk) -> None:
+        """What is softly purged is served while it is renewed."""
+        assert full.purge(tags=["all"], stale=True)["stale"] is True
+        states = {one["url"]: one["state"] for one in full.entries()["entries"]}
+        assert set(states) == set(self.ALL)
+        assert [url for url, state in states.items() if state == "fresh"] == ["/"]
+
+    @pytest.mark.parametrize("url", ["relative", "http://["])
+    def test_a_bad_url(self, full: Desk, url: str) -> None:
+        """It is an error, and then nothing is purged at all."""
+        with pytest.raises(ValueError):
+            full.purge(urls=["/page/b", url], everything=True)
+        assert urls(full.entries()) == sorted(self.ALL)
+
+    def test_what_a_view_takes_of_the_query(self, app: Flask, manager: CacheManager) -> None:
+        """A URL is purged by what its view has of it in the key."""
+        view = manager.cacher(timeout=60, query=["q"])(lambda: "x")
+        app.add_url_rule("/some", "some", view)
+        ask(app, "/some?q=1&utm=2")
+        desk = desk_of(manager, app)
+        assert urls(desk.show("/some?utm=3&q=1")) == ["/some?q=1"]
+        desk.purge(urls=["/some?utm=4&q=1"])
+        assert desk.entries()["count"] == 0
+
+    def test_a_store_that_is_not_told_of_purges(self, app: Flask, clock: Clock) -> None:
+        """Where the shared store does not have it, that is said."""
+        manager = CacheManager(app, cache=SimpleMemoryCache(), clock=clock)
+        define(app, manager, clock)
+        desk = desk_of(manager, app)
+        desk.refresh("/")
+        desk.settle()
+        assert desk.purge(tags=["all"])["everybody"] is False
+        manager.close()
+
+
+class TestLooking:
+    def test_entries(self, app: Flask, desk: Desk) -> None:
+        """They are counted, limited and sorted as asked; a state that there is not is an error."""
+        for name in "abc":
+            ask(app, f"/page/{name}")
+        found = desk.entries(sort="-url", limit=2)
+        assert urls(found) == ["/page/c", "/page/b"]
+        assert (found["count"], found["source"]) == (3, "memory")
+        assert desk.tags() == ["all", "tag /page/a", "tag /page/b", "tag /page/c"]
+        with pytest.raises(ValueError, match="no state"):
+            desk.entries(state="old")
+        json.dumps(found)
+
+    def test_show(self, app: Flask, desk: Desk) -> None:
+        """A path shows every query and variant of it, and what it reads; a URL that one alone."""
+        for query in ("", "?q=1"):
+            ask(app, f"/page/a{query}")
+        ask(app, "/page/ab")
+        ask(app, "/tongue", headers={"X-One": "1"})
+        assert urls(desk.show("/page/a")) == ["/page/a", "/page/a?q=1"]
+        assert urls(desk.show("http://shop.example/page/a?q=1")) == ["/page/a?q=1"]
+        assert {one["state"] for one in desk.show("/tongue")["entries"]} == {"fresh", "note"}
+        assert urls(desk.show("/nowhere")) == []
+        with pytest.raises(ValueError):
+            desk.show("relative")
+
+    def test_a_path_with_a_question_mark(self, app: Flask, desk: Desk) -> None:
+        """An encoded one is part of the path, here as in a browser."""
+        ask(app, "/page/a%3Fb?q=1")
+        assert urls(desk.show("/page/a%3Fb")) == ["/page/a%3Fb?q=1"]
+        assert urls(desk.show("/page/a%3Fb?q=1")) == ["/page/a%3Fb?q=1"]
+        desk.purge(urls=["/page/a%3Fb?q=1"])
+        assert desk.entries()["count"] == 0
+
+    def test_what_is_shown_can_be_asked_for(self, app: Flask, desk: Desk) -> None:
+        """The URL of a row is one by which it is shown, refreshed and purged."""
+        for path in ("/page/caf%C3%A9%20%26%25?q=a%26b", "/page/a:b@c", "/"):
+            ask(app, path)
+        for row in desk.entries()["entries"]:
+            assert urls(desk.show(row["url"])) == [row["url"]]
+            assert desk.refresh(row["url"])["outcome"] == "stored"
+            desk.purge(urls=[row["url"]])
+            assert urls(desk.show(row["url"])) == []
+
+    def test_stats(self, app: Flask, manager: CacheManager, desk: Desk) -> None:
+        """The counters in all and by view are those of the manager."""
+        ask(app, "/")
+        ask(app, "/")
+        shown = desk.stats()
+        with app.app_context():
+            assert shown["stats"] == manager.stats()
+            assert shown["views"] == manager.view_stats()
+        assert shown["worker"]["pid"] == os.getpid()
+        assert (shown["app"], shown["fleet"]) == ("shop", False)
+        json.dumps(shown)
+
+    def test_one_worker(self, desk: Desk) -> None:
+        """With memory alone there is this process, as it describes itself."""
+        (worker,) = desk.workers()
+        assert (worker["here"], worker["pid"]) == (True, os.getpid())
+        assert worker["stats"]["hits"] == 0
+        json.dumps(worker)
+
+    def test_jobs(self, manager: CacheManager, desk: Desk) -> None:
+        """Its own app's jobs, before they begin and after."""
+        manager.schedule_periodic_refresh("/page/a", 100)
+        (job,) = desk.jobs()
+        assert (job["path"], job["interval"], job["next_run"]) == ("/page/a", 100, None)
+        manager.start()
+        assert desk.jobs()[0]["next_run"] is not None
+        json.dumps(desk.jobs())
+
+    def test_routes(self, desk: Desk) -> None:
+        """Those of cached views that take no arguments."""
+        assert desk.routes() == ["/", "/address", "/tongue"]
+
+    def test_about(self, desk: Desk) -> None:
+        """It says what runs."""
+        assert desk.about()["app"] == "shop"
+        json.dumps(desk.about())
+
+
+class TestMounts:
+    @pytest.fixture(params=["APPLICATION_ROOT", "ASWR_BASE_URL"])
+    def mounted(self, request: Any, clock: Clock) -> Iterator[tuple[Flask, Desk]]:
+        app = Flask("shop")
+        root = "https://x.example/my shop" if request.param == "ASWR_BASE_URL" else "/my shop"
+        app.config[request.param] = root
+        manager = CacheManager(app, clock=clock)
+        define(app, manager, clock)
+        yield app, desk_of(manager, app)
+        manager.close()
+
+    def test_paths(self, mounted: tuple[Flask, Desk]) -> None:
+        """Where the app is mounted is part of what a browser shows, and of no path in the app."""
+        app, desk = mounted
+        root = DispatcherMiddleware(Flask("root"), {"/my shop": app.wsgi_app})
+        client = Client(root)
+        assert client.get("/my%20shop/page/a").status_code == 200
+        (row,) = desk.entries()["entries"]
+        assert row["url"] == "/my%20shop/page/a"
+        for url in (row["url"], "http://localhost/my%20shop/page/a", "/page/a"):
+            assert urls(desk.show(url)) == [row["url"]], url
+            assert desk.why(url, {"Host": "localhost"})["verdict"] == "hit", url
+        assert desk.refresh(row["url"])["outcome"] == "stored"
+        assert desk.entries()["count"] == 1
+        desk.purge(urls=[row["url"]])
+        assert desk.entries()["count"] == 0
+        assert desk.refresh("/my%20shop")["outcome"] == "stored"
+        assert urls(desk.entries()) == ["/my%20shop/"]
+
+    def test_an_app_that_does_not_know(self, app: Flask, desk: Desk) -> None:
+        """Where only the server knows the mount, entries under it are shown and purged all the
+        same."""
+        client = Client(DispatcherMiddleware(Flask("root"), {"/shop": app.wsgi_app}))
+        client.get("/shop/page/a")
+        (row,) = desk.entries()["entries"]
+        assert row["url"] == "/shop/page/a"
+        assert urls(desk.show(row["url"])) == [row["url"]]
+        desk.purge(urls=[row["url"]])
+        assert desk.entries()["count"] == 0
+
+    def test_hosts(self, clock: Clock) -> None:
+        """Where an app routes by host, the URL of a row has its host, and is asked by that."""
+        app = Flask("shop", host_matching=True, static_folder=None)
+        manager = CacheManager(app, clock=clock, base_url="https://a.example")
+        view = manager.cacher(timeout=60)(lambda: "x")
+        for host in ("a", "b"):
+            app.add_url_rule("/x", host, view, host=f"{host}.example")
+        client, desk = app.test_client(), desk_of(manager, app)
+        for host in ("a", "b"):
+            client.get("/x", base_url=f"https://{host}.example")
+        assert urls(desk.entries()) == ["//a.example/x", "//b.example/x"]
+        for row in desk.entries()["entries"]:
+            assert desk.why(row["url"])["verdict"] == "hit"
+        desk.purge(urls=["//b.example/x"])
+        assert desk.entries()["count"] == 0, "a path is purged on every host"
+        manager.close()
+
+
+class TestApps:
+    def test_two_apps(self, clock: Clock) -> None:
+        """Each app has a desk of its own, which shows and does nothing of the other's."""
+        manager = CacheManager(clock=clock)
+        apps = [Flask("one"), Flask("two")]
+        for app in apps:
+            manager.init_app(app)
+            app.add_url_rule("/", "home", manager.cacher(timeout=60)(lambda: "x"))
+        desks = [desk_of(manager, app) for app in apps]
+        assert desk_of(manager, apps[0]) is desks[0] is not desks[1]
+        for desk in desks:
+            assert desk.refresh("/")["outcome"] == "stored"
+        desks[0].purge(everything=True)
+        assert [desk.entries()["count"] for desk in desks] == [0, 1]
+        assert [desk.stats()["stats"]["loads"] for desk in desks] == [1, 1]
+        with apps[0].app_context():
+            manager.schedule_periodic_refresh("/", 100)
+        assert [len(desk.jobs()) for desk in desks] == [1, 0]
+        manager.close()
+
+    def test_somebody_elses_app(self, manager: CacheManager) -> None:
+        """An app that is not the manager's has no desk there."""
+        with pytest.raises(RuntimeError, match="not this manager's"):
+            desk_of(manager, Flask("other"))
+
+    def test_before_any_request(self, desk: Desk, manager: CacheManager) -> None:
+        """Looking at what is not there yet starts nothing; what needs the loop starts it."""
+        assert desk.entries()["entries"] == desk.flights() == desk.jobs() == []
+        assert desk.show("/")["entries"] == []
+        assert desk.stats()["stats"]["entries"] == 0
+        assert desk.latest() == []
+        assert desk.workers()
+        assert desk.settle(1)
+        assert desk.purge(everything=True)["everybody"]
+        assert manager._runtime is None
+        assert desk.doctor()
+        assert desk.why("/")["rendered"]
+
+    def test_closed(self, app: Flask, manager: CacheManager, desk: Desk) -> None:
+        """After `close` all questions are answered, and none starts the loop."""
+        desk.refresh("/")
+        manager.close()
+        assert urls(desk.entries()) == ["/"]
+        done = desk.refresh("/page/a")
+        assert (done["outcome"], done["reason"]) == ("pass", "closed")
+        assert desk.why("/page/a")["verdict"] == "pass"
+        (line,) = [one for one in desk.doctor() if one["name"] == "loop"]
+        assert line["state"] == "warning"
+        assert "manager.start()" in line["cure"]
+        assert desk.workers()
+        assert desk.settle(1)
+        assert desk.purge(urls=["/"])["purged"] == ["/"]
+        assert desk.entries()["count"] == 0
+        assert manager._runtime is None
+
+    def test_closed_with_a_shared_store(self, app: Flask, clock: Clock) -> None:
+        """Nor does one that would list a shared store."""
+        manager = CacheManager(app, cache="redis://127.0.0.1:1", clock=clock)
+        define(app, manager, clock)
+        desk = desk_of(manager, app)
+        ask(app, "/")
+        manager.close()
+        assert desk.entries(shared=True)["entries"] == []
+        assert desk.workers() == []
+        assert desk.show("/")["entries"]
+        assert desk.why("/page/a")["verdict"] == "pass"
+        assert not desk.store_answers(0)
+        assert desk.doctor()
+        assert manager._runtime is None
+
+    def test_switched_off(self, app: Flask, clock: Clock) -> None:
+        """A cache that is off is said to be; nothing is loaded or stored."""
+        app.config["ASWR_ENABLED"] = False
+        manager = CacheManager(app, clock=clock)
+        define(app, manager, clock)
+        desk = desk_of(manager, app)
+        done = desk.refresh("/")
+        assert (done["outcome"], done["reason"]) == ("pass", OFF)
+        assert desk.load("/", force=False, why="warm")["reason"] == OFF
+        told = desk.purge(urls=["/"], everything=True)
+        assert (told["purged"], told["reason"]) == ([], OFF)
+        assert desk.entries()["entries"] == desk.show("/")["entries"] == []
+        assert desk.stats()["stats"]["loads"] == 0
+        assert any("switched off" in line["found"] for line in desk.doctor())
+        assert desk.workers()
+        assert manager._runtime is None or manager.close() is None
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda desk: desk.refresh("/"),
+            lambda desk: desk.load("/", force=True, why="warm"),
+            lambda desk: desk.purge(everything=True),
+            lambda desk: desk.why("/"),
+            lambda desk: desk.doctor(),
+            lambda desk: desk.settle(1),
+        ],
+    )
+    def test_on_the_loop(
+        self, manager: CacheManager, desk: Desk, call: Callable[[Desk], Any]
+    ) -> None:
+        """On aswr's own loop what waits would wait for itself: the error says what to write."""
+        desk.refresh("/")
+
+        async def ask() -> None:
+            with pytest.raises(RuntimeError, match="asyncio.to_thread"):
+                call(desk)
+
+        manager.loop().submit(ask, "test").result(5)
+        assert desk.entries()["count"] == 1, "nothing was done"
+
+    def test_many_at_once(self, app: Flask, desk: Desk) -> None:
+        """Operators who look while visitors load see what is there, and no errors."""
+
+        def look() -> None:
+            for _ in range(20):
+                desk.entries(), desk.stats(), desk.flights(), desk.tags(), desk.workers()
+
+        looking = [Background(look) for _ in range(3)]
+        for index in range(60):
+            ask(app, f"/page/{index}")
+        for one in looking:
+            one.result()
+        assert desk.entries()["count"] == 60
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/a", "/a"), ("/a?b=1#c", "/a?b=1"), ("https://x.example/a?b", "/a?b"), ("", "/"),
+        ("https://x.example", "/"), ("https://x.example?b=1", "/?b=1"), ("//x.example/a", "/a"),
+    ],
+)  # fmt: skip
+def test_local(url: str, path: str) -> None:
+    """Of a URL path and query count."""
+    assert local(url) == path
+
+
+def test_it_may_be_asked_from_async_code(manager: CacheManager, desk: Desk) -> None:
+    """On a loop of one's own, on a thread, as the error says."""
+    assert asyncio.run(asyncio.to_thread(desk.refresh, "/"))["outcome"] == "stored"

@@ -1,0 +1,761 @@
+"""Why: what it says of a URL is what a request for it then gets, and it changes nothing."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, request, session
+from flask.views import MethodView, View
+
+from aswr import CacheManager, UnkeyedInput
+from aswr.desk import Desk, desk_of
+
+from .conftest import Background, Clock, Gate
+
+
+@dataclass
+class Shop:
+    """An app of one page at "/", and its desk."""
+
+    app: Flask
+    manager: CacheManager
+    clock: Clock
+
+    @property
+    def desk(self) -> Desk:
+        return desk_of(self.manager, self.app)
+
+    def page(self, view: Callable[..., Any], rule: str = "/", **options: Any) -> None:
+        given = {"timeout": 60, "refresh_margin": 30, **options}
+        methods = given.pop("methods", ["GET"])
+        self.app.add_url_rule(rule, rule, self.manager.cacher(**given)(view), methods=methods)
+
+    def get(self, url: str = "/", **headers: str) -> Any:
+        response = self.app.test_client(use_cookies=False).get(url, headers=headers)
+        assert self.manager.join(5)
+        return response
+
+    def why(self, url: str = "/", **headers: str) -> dict[str, Any]:
+        """What is said; it can go as JSON, and has changed nothing."""
+        before = self.state()
+        said = self.desk.why(url, headers)
+        assert self.state() == before, "to ask why changes nothing"
+        json.dumps(said)
+        assert set(said) == {"url", "verdict", "steps", "rendered", "cures"}
+        return said
+
+    def state(self) -> Any:
+        site = self.manager.site_of(self.app)
+        store, stats = site.store, site.engine.stats()
+        stored = {key: (store.original(key), store.uses(key)) for key in store.memory.keys()}  # noqa: SIM118
+        passing = {view: (set(p.urls), p.trial) for view, p in site.sharing._passing.items()}
+        return stored, stats, dict(site.engine.failures.__dict__.get("_known", {})), passing
+
+    def agree(self, url: str = "/", **headers: str) -> dict[str, Any]:
+        """Ask why, then ask for the page: the verdict is what it gets. Returns what was said."""
+        said = self.why(url, **headers)
+        told: list[str] = []
+        end = self.manager.subscribe(lambda event: told.append(event.kind), "miss", "pass")
+        response = self.get(url, **headers)
+        end()
+        verdict = verdict_of(response)
+        if "Set-Cookie" in response.headers:  # beside a cookie no answer speaks of the cache
+            verdict = told[-1]
+        assert said["verdict"] == verdict, (said, response.headers)
+        return said
+
+
+def verdict_of(response: Response) -> str:
+    """What a request got, by what its answer says of it."""
+    said = response.headers.get("Cache-Status", "")
+    if "; hit" in said:
+        return "stale" if "ttl=-" in said or "detail=" in said else "hit"
+    if "fwd=method" in said or "fwd=bypass" in said or "detail=no-store" in said:
+        return "pass"
+    return "miss" if "fwd=" in said else "none"
+
+
+@pytest.fixture
+def shop(app: Flask, manager: CacheManager, clock: Clock) -> Shop:
+    return Shop(app, manager, clock)
+
+
+def says(said: Mapping[str, Any], step: str) -> str:
+    """The lines of a step, together; empty where there is none."""
+    return "\n".join(line for one in said["steps"] if one["step"] == step for line in one["says"])
+
+
+PAGES = [{}, {"public": True}, {"vary": "response"}, {"query": "read"}]
+
+
+class TestTime:
+    @pytest.mark.parametrize("options", PAGES, ids=repr)
+    def test_a_life(self, shop: Shop, options: dict[str, Any]) -> None:
+        """From nothing by fresh and stale to gone: each verdict is what a request gets."""
+        shop.page(lambda: "x", **options)
+        said = shop.agree()
+        assert (said["verdict"], said["rendered"]) == ("miss", True)
+        assert "would be stored, fresh for 30 s, gone after 60 s" in says(said, "render")
+        assert "rendered once to find out" in says(said, "render")
+        assert said["cures"] == []
+        shop.clock.tick(5)
+        said = shop.agree()
+        assert (said["verdict"], said["rendered"]) == ("hit", False)
+        assert "fresh for 25 s more" in says(said, "stored")
+        shop.clock.tick(30)
+        said = shop.agree()
+        assert said["verdict"] == "stale"
+        assert "a load is started" in says(said, "verdict")
+        shop.clock.tick(300)
+        said = shop.agree()
+        assert (said["verdict"], said["rendered"]) == ("miss", True)
+        assert "gone, status 200" in says(said, "stored")
+
+    def test_held_back(self, shop: Shop) -> None:
+        """After a failed load what is stored is served, and nothing loads until the retry."""
+        failing = [False]
+
+        def view() -> str:
+            if failing[0]:
+                raise RuntimeError("no database")
+            return "x"
+
+        shop.page(view, stale_if_error=600)
+        shop.get()
+        failing[0] = True
+        shop.clock.tick(35)
+        shop.get()
+        said = shop.agree()
+        assert said["verdict"] == "stale"
+        assert "its last load failed; the next try is due in" in says(said, "verdict")
+        assert "held back" in says(said, "verdict")
+        shop.clock.tick(100)
+        failing[0] = False
+        said = shop.agree()
+        assert said["verdict"] == "stale"
+        assert "the next try is due" in says(said, "verdict")
+
+    def test_gone_but_kept_for_failures(self, shop: Shop) -> None:
+        """Past its timeout it is a miss, and it is said that failures would be covered."""
+        shop.page(lambda: "x", stale_if_error=600)
+        shop.get()
+        shop.clock.tick(70)
+        said = shop.agree()
+        assert said["verdict"] == "miss"
+        assert "stale_if_error" in says(said, "verdict")
+
+    def test_purged(self, shop: Shop) -> None:
+        """What is purged is not there; what is softly purged is stale."""
+        shop.page(lambda: "x")
+        shop.get()
+        shop.manager.invalidate("/", stale=True)
+        assert shop.agree()["verdict"] == "stale"
+        shop.manager.invalidate("/")
+        assert shop.agree()["verdict"] == "miss"
+
+    def test_without_a_timeout(self, shop: Shop) -> None:
+        """Where the view's own Cache-Control decides, it is said so, with what it comes to."""
+        shop.page(lambda: ("x", {"Cache-Control": "max-age=10"}), timeout=None, refresh_margin=None)
+        said = shop.agree()
+        assert "RFC 9111" in says(said, "policy")
+        assert "fresh for 10 s" in says(said, "render")
+        assert shop.agree()["verdict"] == "hit"
+
+    def test_a_load_under_way(self, shop: Shop, gate: Gate) -> None:
+        """A load that goes on is told of, and not done twice."""
+        loads = []
+
+        async def view() -> str:
+            loads.append(1)
+            await gate.ahold()
+            return "x"
+
+        shop.page(view)
+        asking = Background(lambda: shop.app.test_client().get("/"))
+        gate.await_arrival()
+        said = shop.desk.why("/")
+        assert (said["verdict"], said["rendered"]) == ("miss", False)
+        assert "a load is under way" in says(said, "flight")
+        gate.open()
+        asking.result()
+        assert loads == [1]
+
+
+class TestPasses:
+    def test_a_cookie(self, shop: Shop) -> None:
+        """Who brings a cookie that the page reads passes, before anything is known and after."""
+        shop.page(lambda: request.cookies.get("who", "nobody"))
+        said = shop.agree(Cookie="who=me")
+        assert (said["verdict"], said["rendered"]) == ("pass", True)
+        assert len(said["cures"]) == 1
+        assert "cookie who" in said["cures"][0]
+        assert "test_why.py:" in said["cures"][0]
+        said = shop.agree()
+        assert said["verdict"] in ("miss", "hit")
+        assert said["cures"] == []
+        said = shop.agree(Cookie="who=me")
+        assert (said["verdict"], said["rendered"]) == ("pass", False)
+        assert len(said["cures"]) == 1
+        assert shop.agree(Cookie="other=me")["verdict"] == "hit"
+
+    def test_names_that_begin_alike(self, shop: Shop) -> None:
+        """The cure is for what the request carries, not for what is called alike."""
+        shop.page(lambda: f"{request.cookies.get('a')} {request.cookies.get('ab')}")
+        (cure,) = shop.agree(Cookie="ab=1")["cures"]
+        assert "cookie ab" in cure
+
+    @pytest.mark.parametrize("options", [{}, {"public": True}], ids=repr)
+    def test_an_address(self, shop: Shop, options: dict[str, Any]) -> None:
+        """What every request has, nobody shares; the cure is there each time."""
+        shop.page(lambda: str(request.remote_addr), **options)
+        for rendered in (True, False):
+            said = shop.agree()
+            assert (said["verdict"], said["rendered"]) == ("pass", rendered)
+            (cure,) = said["cures"]
+            assert "remote_addr" in cure
+
+    def test_a_view_that_passes_as_a_whole(self, shop: Shop) -> None:
+        """Where three URLs of a view pass, the fourth does, unrendered; and that is said."""
+        shop.page(lambda n: str(request.remote_addr), "/<n>")
+        for index in range(3):
+            shop.get(f"/{index}")
+        shop.get("/trial")
+        said = shop.agree("/new")
+        assert (said["verdict"], said["rendered"]) == ("pass", False)
+        assert "several URLs of the view do" in says(said, "request")
+        (cure,) = said["cures"]
+        assert "remote_addr" in cure
+
+    def test_asking_is_no_evidence(self, shop: Shop) -> None:
+        """That many URLs were asked about does not make their view pass as a whole."""
+        shop.page(lambda n: str(request.remote_addr), "/<n>")
+        for index in range(5):
+            assert shop.why(f"/{index}")["rendered"]
+
+    def test_a_session_that_is_written(self, shop: Shop) -> None:
+        """A page that writes the session is nobody else's."""
+
+        def view() -> str:
+            session["seen"] = 1
+            return "x"
+
+        shop.page(view)
+        said = shop.agree()
+        assert said["verdict"] == "pass"
+        (cure,) = said["cures"]
+        assert "writes session" in cure
+
+    def test_a_body(self, shop: Shop) -> None:
+        """A page that reads the request's body, with a body and without."""
+        shop.page(lambda: request.get_data(as_text=True))
+        assert shop.agree()["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "hit"
+
+    def test_unless(self, shop: Shop) -> None:
+        """Where `unless=` says so, it passes, and nothing can be done about it."""
+        shop.page(lambda: "x", unless=lambda: "off" in request.args)
+        said = shop.agree("/?off=1")
+        assert (said["verdict"], said["cures"]) == ("pass", [])
+        assert "passes: unless" in says(said, "request")
+        assert shop.agree("/?on=1")["verdict"] == "miss"
+
+    def test_no_store(self, shop: Shop) -> None:
+        """What a request says of itself counts where the view obeys it."""
+        shop.page(lambda: "x", request_directives=True)
+        assert shop.agree(**{"Cache-Control": "no-store"})["verdict"] == "pass"
+        said = shop.agree(**{"Cache-Control": "only-if-cached"})
+        assert said["verdict"] == "none"
+        assert "504" in says(said, "request")
+        shop.get()
+        assert shop.agree(**{"Cache-Control": "only-if-cached"})["verdict"] == "hit"
+        assert shop.agree(**{"Cache-Control": "no-cache"})["verdict"] == "miss"
+
+    def test_credentials(self, shop: Shop) -> None:
+        """A proxy-like page shares nothing with who sends credentials."""
+        shop.page(lambda: "x", vary="response")
+        assert shop.agree(Authorization="Basic eA==")["verdict"] == "pass"
+        shop.get()
+        assert shop.agree(Authorization="Basic eA==")["verdict"] == "pass"
+
+    def test_an_answer_for_one_alone(self, shop: Shop) -> None:
+        """An answer with a cookie of its own goes to one caller, and from then on all pass."""
+
+        def view() -> Response:
+            response = make_response("x")
+            response.set_cookie("a", "b")
+            return response
+
+        shop.page(view)
+        said = shop.agree()
+        assert "would not be stored" in says(said, "render") or said["verdict"] == "pass"
+        assert shop.agree()["verdict"] == "pass"
+
+    def test_too_many_inputs(self, shop: Shop) -> None:
+        """A page that reads more than a key can hold is nobody's to share."""
+        shop.page(lambda: "".join(str(request.headers.get(f"X-{n}")) for n in range(70)))
+        said = shop.agree()
+        assert said["verdict"] == "pass"
+        assert "over 64 inputs" in says(said, "render")
+
+    def test_what_was_there_before_the_process(self, shop: Shop) -> None:
+        """Cures are there though no render of this process has shown where the input is read."""
+        shop.page(lambda: str(request.remote_addr))
+        shop.get()
+        view = shop.manager.site_of(shop.app).route("/")[2]
+        view.notes.__init__(view.name)  # type: ignore[misc]
+        (cure,) = shop.why()["cures"]
+        assert "reads remote address at an unknown place" in cure
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        ("options", "first", "same", "other"),
+        [
+            ({"query": ["a"]}, "/?a=1&b=1", "/?b=2&a=1", "/?a=2"),
+            ({"query": "read"}, "/?a=1&b=1", "/?b=2&a=1", "/?a=2"),
+            ({"query": []}, "/?a=1", "/?a=2", None),
+            ({}, "/?a=1&b=1", "/?b=1&a=1", "/?a=1"),
+        ],
+        ids=repr,
+    )
+    def test_queries(
+        self, shop: Shop, options: dict[str, Any], first: str, same: str, other: str | None
+    ) -> None:
+        """Which queries share is what `query=` says."""
+        shop.page(lambda: str(request.args.get("a")), **options)
+        assert shop.agree(first)["verdict"] == "miss"
+        assert shop.agree(same)["verdict"] == "hit"
+        if other is not None:
+            assert shop.agree(other)["verdict"] == "miss"
+
+    @pytest.mark.parametrize("options", [{}, {"vary": ["X-One"]}, {"public": True}], ids=repr)
+    def test_variants(self, shop: Shop, options: dict[str, Any]) -> None:
+        """Requests that agree on what is read share; what was read, and where, is said."""
+        shop.page(lambda: str(request.headers.get("X-One")), **options)
+        said = shop.agree(**{"X-One": "1"})
+        assert "header X-One at" in says(said, "render")
+        assert "requests that agree on it share" in says(said, "render")
+        said = shop.agree(**{"X-One": "1"})
+        assert said["verdict"] == "hit"
+        assert "header X-One at" in says(said, "reads")
+        assert "is 1 here" in says(said, "reads")
+        assert shop.agree(**{"X-One": "2"})["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "miss"
+
+    def test_seen_to_read_more(self, shop: Shop) -> None:
+        """What was stored before its URL was seen to read more is still found."""
+        more = []
+
+        def view() -> str:
+            more and request.headers.get("X-Two")
+            return str(request.headers.get("X-One"))
+
+        shop.page(view)
+        shop.get(**{"X-One": "1"})
+        more.append(1)
+        shop.get(**{"X-One": "2"})
+        assert shop.agree(**{"X-One": "1"})["verdict"] == "hit"
+
+    def test_a_key_of_ones_own(self, shop: Shop) -> None:
+        """What `key=` says is in the key, and said."""
+        shop.page(lambda: "x", key=lambda: request.cookies.get("country", "none"))
+        said = shop.agree(Cookie="country=at")
+        assert "key says at" in says(said, "key")
+        assert shop.agree(Cookie="country=at")["verdict"] == "hit"
+        assert shop.agree(Cookie="country=de")["verdict"] == "miss"
+
+    def test_a_scope(self, shop: Shop) -> None:
+        """What `scope=` says stands for the person."""
+        shop.page(lambda: str(request.cookies.get("who")), scope=lambda: request.cookies.get("who"))
+        said = shop.agree(Cookie="who=ann")
+        assert said["verdict"] == "miss"
+        assert "scope says ann" in says(said, "key")
+        assert shop.agree(Cookie="who=ann")["verdict"] == "hit"
+        assert shop.agree(Cookie="who=bob")["verdict"] == "miss"
+
+    def test_statuses(self, shop: Shop) -> None:
+        """Answers are judged by their status; what is not stored says why."""
+        shop.page(lambda code: ("x", code), "/<int:code>", statuses={404: 30})
+        for code in (200, 404):
+            assert shop.agree(f"/{code}")["verdict"] == "miss"
+            assert shop.agree(f"/{code}")["verdict"] == "hit"
+        for code in (201, 403, 410, 503):
+            said = shop.agree(f"/{code}")
+            assert said["verdict"] == "miss"
+            line = "status 503" if code == 503 else "would not be stored"
+            assert line in says(said, "render")
+            assert shop.agree(f"/{code}")["verdict"] == "miss"
+
+    def test_store_if(self, shop: Shop) -> None:
+        """What `store_if=` does not want is answered each time."""
+        shop.page(lambda: "x", store_if=lambda response: False)
+        for _ in range(2):
+            said = shop.agree()
+            assert "would not be stored: store_if" in says(said, "render")
+
+    def test_http_errors(self, shop: Shop) -> None:
+        """An error that is an answer is one."""
+        shop.page(lambda: abort(404), statuses={404: 30})
+        assert shop.agree()["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "hit"
+
+    @pytest.mark.parametrize("how", ["def", "async"])
+    def test_a_view_that_fails(self, shop: Shop, how: str) -> None:
+        """A failure is told in a line; why itself does not fail."""
+
+        def view() -> str:
+            raise RuntimeError("no database\nat all")
+
+        async def aview() -> str:
+            return view()
+
+        shop.page(view if how == "def" else aview)
+        said = shop.why()
+        assert (said["verdict"], said["rendered"]) == ("miss", True)
+        assert says(said, "render").endswith("it failed: RuntimeError: no database")
+        assert shop.get().status_code == 500
+
+    def test_a_large_body_is_not_said(self, shop: Shop) -> None:
+        """Of an answer that tells of a failure its status is said, not its body."""
+        shop.page(lambda: ("x" * 100_000, 503))
+        assert len(json.dumps(shop.why())) < 3000
+
+    def test_validators(self, shop: Shop) -> None:
+        """A page that renews what is stored, by a 304, is rendered as a load would."""
+
+        def view() -> Response:
+            response = make_response("x")
+            response.set_etag("v1")
+            return response.make_conditional(request)
+
+        shop.page(view)
+        shop.agree()
+        shop.clock.tick(61)
+        assert shop.agree()["verdict"] == "miss"
+
+
+class TestRoutes:
+    def test_no_route(self, shop: Shop) -> None:
+        """What no route matches is answered by no cached view, and the cure is in the words."""
+        said = shop.why("/nowhere")
+        assert (said["verdict"], said["rendered"]) == ("none", False)
+        assert "no route matches" in says(said, "route")
+
+    def test_not_cached(self, shop: Shop) -> None:
+        """A view without @cacher is named, and what to do about it."""
+        shop.app.add_url_rule("/plain", "plain", lambda: "x")
+        said = shop.agree("/plain")
+        assert said["verdict"] == "none"
+        assert "put @manager.cacher(...) under" in says(said, "route")
+
+    def test_a_redirect(self, shop: Shop) -> None:
+        """A route that redirects names the path that it leads to."""
+        shop.page(lambda: "x", "/dir/")
+        shop.app.add_url_rule("/away", "away", lambda: redirect("/dir/"))
+        said = shop.agree("/dir")
+        assert said["verdict"] == "none"
+        assert "/dir/" in says(said, "route")
+        assert shop.agree("/away")["verdict"] == "none"
+
+    def test_no_get(self, shop: Shop) -> None:
+        """Where GET is not taken, there is nothing to cache."""
+        shop.page(lambda: "x", methods=["POST"])
+        said = shop.why()
+        assert said["verdict"] == "none"
+        assert "does not take GET" in says(said, "route")
+
+    @pytest.mark.parametrize("url", ["", "relative", "http://[", "\\"])
+    def test_bad_urls(self, shop: Shop, url: str) -> None:
+        """What is no URL is an error with the cure, or the front page."""
+        if url == "":
+            assert shop.why(url)["verdict"] == "none"
+        else:
+            with pytest.raises(ValueError):
+                shop.desk.why(url)
+
+    def test_a_blueprint(self, shop: Shop) -> None:
+        """Views of blueprints are found under their prefix."""
+        blueprint = Blueprint("blog", __name__, url_prefix="/blog")
+        blueprint.add_url_rule(
+            "/<slug>", "post", shop.manager.cacher(timeout=60)(lambda slug: slug)
+        )
+        shop.app.register_blueprint(blueprint)
+        assert shop.agree("/blog/a")["verdict"] == "miss"
+        said = shop.agree("/blog/a")
+        assert said["verdict"] == "hit"
+        assert "/blog/<slug> → blog.post" in says(said, "route")
+
+    @pytest.mark.parametrize("init_every_request", [True, False])
+    @pytest.mark.parametrize("options", [{}, {"public": True}], ids=repr)
+    def test_class_views(
+        self, shop: Shop, options: dict[str, Any], init_every_request: bool
+    ) -> None:
+        """A cached method of a view class has the key that requests for it have."""
+        every = init_every_request
+
+        class Base(MethodView):
+            init_every_request = every
+
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            @shop.manager.cacher(timeout=60, **options)
+            def get(self, n: int) -> str:
+                return f"{self.name} {n}"
+
+        class Other(Base):
+            pass
+
+        for cls in (Base, Other):
+            path = f"/{cls.__name__}/<int:n>"
+            shop.app.add_url_rule(path, view_func=cls.as_view(cls.__name__, cls.__name__))
+        for url in ("/Base/1", "/Other/1"):
+            assert shop.agree(url)["verdict"] == "miss"
+            assert shop.agree(url)["verdict"] == "hit"
+
+    def test_a_class_that_is_decorated(self, shop: Shop) -> None:
+        """A class whose ``decorators`` cache it."""
+
+        class Page(View):
+            decorators = [shop.manager.cacher(timeout=60)]
+
+            def dispatch_request(self) -> str:
+                return "x"
+
+        shop.app.add_url_rule("/page", view_func=Page.as_view("page"))
+        assert shop.agree("/page")["verdict"] == "miss"
+        assert shop.agree("/page")["verdict"] == "hit"
+
+    def test_host_matching(self, clock: Clock) -> None:
+        """An app that routes by host is asked by that of the URL, else by its base URL's."""
+        app = Flask("shop", host_matching=True, static_folder=None)
+        app.config["ASWR_BASE_URL"] = "https://www.example"
+        shop = Shop(app, CacheManager(app, clock=clock), clock)
+        view = shop.manager.cacher(timeout=60)(lambda: str(request.host))
+        app.add_url_rule("/", "www", view, host="www.example")
+        app.add_url_rule("/", "api", view, host="api.example")
+        client = app.test_client()
+        for url in ("https://www.example/", "https://api.example/"):
+            assert shop.why(url)["verdict"] == "miss"
+            client.get(url)
+            assert shop.why(url)["verdict"] == "hit"
+            assert shop.why("/", Host=url.split("/")[2])["verdict"] == "hit"
+        assert shop.why("/")["verdict"] == "hit"
+        assert "www" in says(shop.why("/"), "route")
+        assert shop.why("https://nobody.example/")["verdict"] == "none"
+        shop.manager.close()
+
+    def test_a_host_that_is_read(self, shop: Shop) -> None:
+        """Host and scheme of a URL are what the view would see."""
+        shop.page(lambda: request.host_url)
+        said = shop.agree("https://a.example/")
+        assert said["verdict"] == "miss"
+        assert shop.agree("https://a.example/")["verdict"] == "hit"
+        assert shop.why("http://a.example/")["verdict"] == "miss"
+        assert shop.why("https://b.example/")["verdict"] == "miss"
+
+    @pytest.mark.parametrize("url", ["/caf%C3%A9?q=%C3%A9", "/café?q=é", "/a%20b", "/%2525"])
+    def test_encodings(self, shop: Shop, url: str) -> None:
+        """However a path is written, it is the one that a browser asks for."""
+        shop.page(lambda n: n, "/<n>")
+        assert shop.agree(url)["verdict"] == "miss"
+        assert shop.agree(url)["verdict"] == "hit"
+
+    def test_a_converter_that_fails(self, shop: Shop) -> None:
+        """What routing raises is told, not raised."""
+        from werkzeug.routing import BaseConverter
+
+        class Broken(BaseConverter):
+            def to_python(self, value: str) -> Any:
+                raise RuntimeError("no database")
+
+        shop.app.url_map.converters["broken"] = Broken
+        shop.page(lambda n: "x", "/<broken:n>")
+        said = shop.why("/a")
+        assert said["verdict"] == "none"
+        assert "no database" in says(said, "route")
+
+    def test_objects_in_the_path(self, shop: Shop) -> None:
+        """Where a converter makes an object, the path stands for it."""
+        from werkzeug.routing import BaseConverter
+
+        class Thing(BaseConverter):
+            def to_python(self, value: str) -> Any:
+                return object()
+
+        shop.app.url_map.converters["thing"] = Thing
+        shop.page(lambda n: "x", "/<thing:n>")
+        assert shop.agree("/a")["verdict"] == "miss"
+        assert shop.agree("/a")["verdict"] == "hit"
+
+
+class TestHooks:
+    def test_they_are_not_run_and_that_is_said(self, shop: Shop) -> None:
+        """What hooks leave in ``g`` is missing from this look, and it says so."""
+        ran = []
+
+        @shop.app.before_request
+        def load_user() -> None:
+            ran.append(1)
+            g.user = "ann"
+
+        shop.page(lambda: str(g.get("user")), rule="/page")
+        said = shop.why("/page")
+        assert ran == []
+        assert "before_request hooks are not run" in says(said, "hooks")
+        assert "what they leave in g is missing" in says(said, "hooks")
+
+    def test_without_hooks_nothing_is_said(self, shop: Shop) -> None:
+        """Where there are none, none are spoken of."""
+        shop.page(lambda: "x")
+        assert says(shop.why(), "hooks") == ""
+
+    def test_of_a_blueprint(self, shop: Shop) -> None:
+        """Those of the view's own blueprint count, those of another do not."""
+        for name in ("one", "two"):
+            blueprint = Blueprint(name, __name__, url_prefix=f"/{name}")
+            blueprint.add_url_rule("/", "page", shop.manager.cacher(timeout=60)(lambda: "x"))
+            if name == "one":
+                blueprint.before_request(lambda: None)
+            shop.app.register_blueprint(blueprint)
+        assert says(shop.why("/one/"), "hooks")
+        assert not says(shop.why("/two/"), "hooks")
+
+    def test_a_teardown_that_counts_on_them(self, shop: Shop) -> None:
+        """One that fails without its hook does not take the answer with it."""
+        shop.app.before_request(lambda: setattr(g, "db", open))
+
+        @shop.app.teardown_request
+        def close(error: BaseException | None) -> None:
+            assert g.db
+
+        shop.page(lambda: "x")
+        said = shop.desk.why("/")
+        assert said["verdict"] == "miss"
+        assert "a teardown function failed" in says(said, "hooks")
+
+    @pytest.mark.parametrize("option", ["unless", "key", "scope"])
+    def test_what_counts_on_them(self, shop: Shop, option: str) -> None:
+        """`unless=`, `key=` or `scope=` that fails without the hooks is told of."""
+        shop.app.before_request(lambda: setattr(g, "user", "ann"))
+        shop.page(lambda: "x", **{option: lambda: g.user == "" or None})
+        said = shop.why()
+        assert said["verdict"] == "none"
+        assert "unless=, key= or scope= fails" in says(said, "request")
+        assert "before_request hooks are not run" in says(said, "hooks")
+
+    def test_decorators_above(self, shop: Shop) -> None:
+        """Decorators above the cache are not run, and it says so; of a public page they are."""
+        import functools
+
+        ran = []
+
+        def guard(view: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(view)
+            def guarded(*args: Any, **kwargs: Any) -> Any:
+                ran.append(1)
+                return view(*args, **kwargs)
+
+            return guarded
+
+        shop.app.add_url_rule("/", "page", guard(shop.manager.cacher(timeout=60)(lambda: "x")))
+        said = shop.agree()
+        assert "decorators above @cacher are not run" in says(said, "hooks")
+        assert shop.agree()["verdict"] == "hit"
+
+    def test_url_values(self, shop: Shop) -> None:
+        """A preprocessor of URL values is not run for the look, and that is said."""
+
+        @shop.app.url_value_preprocessor
+        def pull(endpoint: str | None, values: dict[str, Any] | None) -> None:
+            g.lang = (values or {}).pop("lang", None)
+
+        shop.page(lambda: str(g.lang), "/<lang>/")
+        said = shop.agree("/de/")
+        assert "url_value_preprocessors are not run" in says(said, "hooks")
+        assert shop.agree("/de/")["verdict"] == "hit"
+        assert shop.agree("/en/")["verdict"] == "miss"
+
+
+class TestSwitches:
+    def test_strict(self, app: Flask, clock: Clock) -> None:
+        """With ASWR_STRICT, where a request is an error, why still answers."""
+        app.config["ASWR_STRICT"] = True
+        app.testing = True
+        shop = Shop(app, CacheManager(app, clock=clock), clock)
+        shop.page(lambda: str(request.remote_addr))
+        for _ in range(2):
+            said = shop.why()
+            assert said["verdict"] == "pass"
+            assert said["cures"]
+            with pytest.raises(UnkeyedInput):
+                shop.get()
+        shop.manager.close()
+
+    def test_switched_off(self, app: Flask, clock: Clock) -> None:
+        """A cache that is off passes everything, and says how it is switched on."""
+        app.config["ASWR_ENABLED"] = False
+        shop = Shop(app, CacheManager(app, clock=clock), clock)
+        shop.page(lambda: "x")
+        said = shop.why()
+        assert (said["verdict"], said["rendered"]) == ("pass", False)
+        assert "switched off" in says(said, "request")
+        assert said["cures"] == ["remove ASWR_ENABLED = False"]
+        assert shop.why("/nowhere")["verdict"] == "none"
+        assert shop.get().text == "x"
+
+    def test_closed(self, shop: Shop) -> None:
+        """After `close` what is stored is a hit, and the rest passes; no loop is started."""
+        shop.page(lambda n: n, "/<n>")
+        shop.get("/a")
+        shop.manager.close()
+        assert shop.agree("/a")["verdict"] == "hit"
+        said = shop.agree("/b")
+        assert (said["verdict"], said["rendered"]) == ("pass", False)
+        assert said["cures"] == ["manager.start() begins anew"]
+        assert shop.manager._runtime is None
+
+    def test_on_the_loop(self, shop: Shop) -> None:
+        """On aswr's own loop it would wait for itself, and says what to write."""
+        shop.page(lambda: "x")
+        shop.get()
+        runtime = shop.manager.loop()
+
+        async def ask() -> Any:
+            with pytest.raises(RuntimeError, match=r"await asyncio.to_thread\(desk.why"):
+                shop.desk.why("/")
+
+        runtime.submit(ask, "test").result(5)
+
+    def test_a_slow_view(self, shop: Shop, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A render that takes longer than anybody would wait is told of, and ends by itself."""
+        from aswr import desk as desk_module
+
+        monkeypatch.setattr(desk_module, "LIMIT", 0.1)
+
+        async def view() -> str:
+            await gate.ahold()
+            return "x"
+
+        shop.page(view)
+        said = shop.desk.why("/")
+        assert (said["verdict"], said["rendered"]) == ("miss", True)
+        assert "took too long" in says(said, "render")
+
+
+def test_the_key_is_the_request_s(shop: Shop) -> None:
+    """What is looked at is what a request would find, key and all."""
+    shop.page(lambda n: str(request.headers.get("X-One")), "/<n>", query=["a"])
+    shop.get("/x?a=1&b=2", **{"X-One": "1"})
+    said = shop.why("/x?b=3&a=1", **{"X-One": "1"})
+    (stored,) = [one for one in said["steps"] if one["step"] == "stored"]
+    rows = shop.desk.show("/x")["entries"]
+    assert stored["entry"]["id"] in {one["id"] for one in rows}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """What views of these tests do wrong they do on purpose."""
+    caplog.set_level("CRITICAL", "aswr")
