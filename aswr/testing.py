@@ -356,6 +356,5 @@ def _begin_anew(manager: CacheManager) -> None:
         for site in manager._live():
             stack.callback(site.store.stamps.clear)
             if (store := _failing_store_of(site)) is not None:
-                store.mend()  # so that nothing hangs while it is closed
                 stack.callback(store.reset)
         manager.close(LEAVE)

@@ -892,7 +892,7 @@ def test_sampling_begins_with_the_first_load(app: Flask, client: FlaskClient) ->
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, shown.NONE), (0, "0 ms"), (0.0004, "0 ms"), (0.25, "250 ms"), (0.9996, "1.0 s"),
+        (None, shown.NONE), (0, "0 s"), (0.0004, "0 ms"), (0.25, "250 ms"), (0.9996, "1.0 s"),
         (1, "1.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"),
         (61, "1 min 1 s"), (3599.7, "1 h"), (3661, "1 h 1 min"), (86400, "1 d"),
         (90061, "1 d 1 h"),

@@ -23,6 +23,8 @@ def duration(seconds: float | None) -> str:
     """Seconds, in the two units that say most."""
     if seconds is None:
         return NONE
+    if not seconds:
+        return f"0{NARROW}s"
     if seconds < 0.9995:
         return f"{round(seconds * 1000)}{NARROW}ms"
     if seconds < 9.95:

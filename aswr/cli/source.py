@@ -161,7 +161,7 @@ def _of_this_process(needs: Needs) -> Iterator[Source]:
             yield _source_of(manager, app, needs, mine)
     except (Interrupted, KeyboardInterrupt):
         if mine:
-            manager.close(timeout=60)
+            manager.close(timeout=0)
         raise
     finally:
         if mine:

@@ -347,4 +347,5 @@ def test_a_server_that_goes_away_is_noticed(looks: Any, tmp_path: Path) -> None:
     with server:
         sync_api.expect(page.locator("#live")).to_have_text("Live", timeout=2 * LIMIT)
         sync_api.expect(page.locator(".process")).to_contain_text(str(server.process.pid))
-    looker.complaints = [one for one in looker.complaints if "net::ERR" not in one]
+        looker.complaints = [one for one in looker.complaints if "net::ERR" not in one]
+        looker.close()

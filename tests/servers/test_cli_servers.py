@@ -127,6 +127,19 @@ def test_a_refresh_reaches_the_servers(shop: Shop) -> None:
         )  # fmt: skip
 
 
+def test_why_over_the_store(shop: Shop) -> None:
+    """why judges what the servers have stored as they do, and does not render what is there."""
+    shop.run("refresh", "/slow/1")
+    out, _ = shop.run("why", "/slow/1")
+    assert out.startswith("verdict\thit\t/slow/1\n")
+    assert "rendered\tno" in out
+    out, _ = shop.run("why", "/slow/2")
+    assert out.startswith("verdict\tmiss\t/slow/2\n")
+    assert "rendered\tyes" in out
+    assert shop.loads == ["/slow/1", "/slow/2"]
+    assert len(shop.run("ls")[0].splitlines()) == 1
+
+
 def test_a_command_is_no_worker_and_runs_no_jobs(shop: Shop, redis: Redis) -> None:
     """Commands neither count among the workers nor run what is periodic, however long they take."""
     client = redis.client()

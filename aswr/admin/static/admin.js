@@ -23,6 +23,7 @@ document.documentElement.classList.add("js");
 // Times, as `aswr/admin/shown.py` writes them.
 
 export function duration(seconds) {
+  if (!seconds) return `0${NARROW}s`;
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)}${NARROW}ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)}${NARROW}s`;
   const whole = Math.round(seconds);

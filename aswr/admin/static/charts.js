@@ -165,7 +165,7 @@ const CHARTS = {
     const means = series.map(([name, sum, count]) => [name, list
       .filter(([, sums]) => sums[count])
       .map(([begin, sums]) => [begin + SLOW / 2, sums[sum] / sums[count]])]);
-    const most = nice(Math.max(0.001, ...means.flatMap(([, points]) => points.map(([, mean]) => mean))));
+    const most = nice(Math.max(0.01, ...means.flatMap(([, points]) => points.map(([, mean]) => mean))));
     const { width, y, under } = frame(plot, most, duration);
     const x = (at) => Math.max(3, Math.min(width - 3, width * (at - end + SPAN) / SPAN));
     const drawn = [], said = [];
