@@ -68,8 +68,10 @@ def wheel(session: nox.Session) -> str:
     return wheel.built  # type: ignore[attr-defined,no-any-return]
 
 
-def run_tests(session: nox.Session, *arguments: str, pins: list[str] | None = None) -> None:
-    session.install(f"{wheel(session)}[test,servers]", *(pins or []))
+def run_tests(
+    session: nox.Session, *arguments: str, pins: list[str] | None = None, extras: str = ""
+) -> None:
+    session.install(f"{wheel(session)}[test,servers{extras}]", *(pins or []))
     session.chdir(session.create_tmp())  # not the tree: `import aswr` must find the wheel
     run_pytest(session, *arguments)
 
@@ -102,7 +104,9 @@ def tests(session: nox.Session) -> None:
     everything = [str(ROOT / "tests"), "--ignore", EXAMPLES]
     only = [] if session.python == OLDEST else UNIT_ONLY
     asked = [str(ROOT / word) if (ROOT / word).exists() else word for word in session.posargs]
-    run_tests(session, *(asked or [*everything, *only]))
+    # Where there is no Chromium, the tests of the admin page in a browser are skipped.
+    browser = ",browser" if session.python == OLDEST and shutil.which("chromium") else ""
+    run_tests(session, *(asked or [*everything, *only]), extras=browser)
 
 
 @nox.session(python=OLDEST)

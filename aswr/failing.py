@@ -73,11 +73,11 @@ class FailingStore(BaseCache):  # type: ignore[misc]  # aiocache is not typed
         self._turn(None, None)
 
     def reset(self) -> None:
-        """`mend`, and forget all entries and calls."""
-        self.mend()
+        """Forget all entries and calls, and `mend`: what hangs finds nothing any more."""
         with self._state.lock:
             self._state.entries.clear()
             self._state.calls.clear()
+        self.mend()
 
     def _turn(self, error: Exception | None, hanging: Valve | None) -> None:
         with self._state.lock:

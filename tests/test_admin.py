@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from flask import Flask, abort, redirect, request
 from flask.testing import FlaskClient
+from flask_login import LoginManager, UserMixin, current_user, login_user
+from flask_talisman import Talisman
 from flask_wtf.csrf import CSRFProtect
 from hypothesis import given
 from hypothesis import strategies as st
@@ -397,6 +399,48 @@ def test_flask_wtf_leaves_the_forms_to_us(
     assert purged.status_code == 200
     assert send(client, "act/purge", everything="yes").status_code == 303
     assert client.post("/own").status_code == 400
+
+
+def test_with_flask_login(app: Flask, manager: CacheManager, views: list[str]) -> None:
+    """As the manual has it: strangers are sent to the login, others refused, admins let in."""
+    login = LoginManager(app)
+    login.login_view = "login"
+    app.add_url_rule("/login", "login", lambda: "who are you?")
+
+    class User(UserMixin):
+        def __init__(self, id: str) -> None:
+            self.id = id
+
+    login.user_loader(User)
+
+    @app.get("/login/<name>")
+    def log_in(name: str) -> str:
+        login_user(User(name))
+        return "welcome"
+
+    def is_admin() -> Any:
+        if not current_user.is_authenticated:
+            return login.unauthorized()
+        return current_user.id == "admin"
+
+    mount(app, manager, is_admin)
+    for name, status in (("", 302), ("ann", 403), ("admin", 200)):
+        client = app.test_client()
+        if name:
+            client.get(f"/login/{name}")
+        assert client.get("/aswr/").status_code == status
+        assert client.get("/aswr/api/stats").status_code == status
+    send(client, "act/refresh", url="/report/2026")
+    assert views == ["report 2026"]
+
+
+def test_with_flask_talisman(app: Flask, manager: CacheManager, views: list[str]) -> None:
+    """A policy that an extension puts on everything still lets the page's own files in."""
+    Talisman(app, force_https=False)
+    mount(app, manager)
+    response = app.test_client().get("/aswr/")
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 # The API.

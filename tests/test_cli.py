@@ -108,8 +108,10 @@ def test_columns_of_least_worth_go_first() -> None:
     """On a narrow terminal what gives is cut, then what is worth least is left out."""
     columns = [Column("A", worth=1), Column("B", gives=True, worth=9), Column("C", worth=5)]
     assert fitted(columns, [10, 40, 10], 100) == [10, 40, 10]
-    assert fitted(columns, [10, 40, 10], 44) == [10, 20, 10]
-    assert fitted(columns, [10, 40, 10], 30) == [0, 18, 10]
+    assert fitted(columns, [10, 40, 10], 50) == [10, 26, 10]
+    assert fitted(columns, [10, 40, 10], 44) == [0, 32, 10]
+    assert fitted(columns, [10, 40, 10], 30) == [0, 30, 0]
+    assert fitted(columns, [10, 40, 10], 9) == [0, 9, 0]
     assert fitted(columns, [10, 40, 10], None) == [10, 40, 10]
 
 

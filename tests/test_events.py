@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
@@ -535,8 +536,9 @@ class TestHooks:
         """Who names kinds hears of no others; two subscriptions of one hook do not disturb."""
         define(app, manager, clock)
         heard = Heard()
-        end = manager.subscribe(heard.append, "hit")
-        again = manager.subscribe(heard.append, "miss")
+        hook = heard.append
+        end = manager.subscribe(hook, "hit")
+        again = manager.subscribe(hook, "miss")
         ask_wsgi(app, "/def")
         ask_wsgi(app, "/def")
         assert heard.kinds == ["miss", "hit"]
@@ -808,4 +810,6 @@ def test_a_forked_child(app: Flask, manager: CacheManager, clock: Clock, heard: 
     let_go.set()
     thread.join()
     ended = Background(lambda: os.waitpid(child, 0)[1])
+    if not ended.ends_within(10):
+        os.kill(child, signal.SIGKILL)
     assert ended.result() == 0

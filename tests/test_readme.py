@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from aswr.options import CONFIG
-
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -38,12 +36,6 @@ def test_the_first_example_works(clock):
     assert client.get("/report/2026").text == "report of 2026"
     assert "hit" in client.get("/report/2026").headers["Cache-Status"]
     names["manager"].close()
-
-
-@pytest.mark.parametrize("key", CONFIG)
-def test_every_config_key_is_in_the_readme(key):
-    """A config key that nobody can find is no option."""
-    assert f"`{key}`" in README
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([a-z][\w./]*)\)", README))

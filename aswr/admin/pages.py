@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from ..desk import Desk
+from ..desk import MOST_LISTED, Desk
 from ..survey import SORTS, STATES
 from . import shown
 from .api import answered
@@ -42,7 +42,7 @@ STATIC: Final = {
 SAID = "aswr_admin_said"  # a cookie: what a form has done, for the page that comes next
 MOST_SAID = 800  # characters: it travels in a cookie
 FIRST_ROWS, MORE_ROWS = 100, 500
-LATEST, LOOKED_AT, OF_ONE = 12, 200, 60
+LATEST, LOOKED_AT, OF_ONE = 12, 200, 30
 SUMS: Final = (
     "hits", "stale_hits", "misses", "passes", "loads", "load_failures", "load_seconds",
     "seconds_saved", "waits", "seconds_waited", "entries", "bytes", "evictions", "flights",
@@ -220,7 +220,7 @@ def target(row: Mapping[str, Any]) -> str:
 
 
 def _entry(desk: Desk, id: str) -> dict[str, Any]:
-    found = desk.entry(id)
+    found = _found(desk, id)
     now = desk.stats()["at"]
     entry, life = found["entry"], found["life"]
     named = [one for one in life if one["id"] == id] or life
@@ -234,6 +234,20 @@ def _entry(desk: Desk, id: str) -> dict[str, Any]:
         "line": shown.line(entry, life, now),
         "target": target,
     }
+
+
+def _found(desk: Desk, id: str) -> dict[str, Any]:
+    """One entry, of memory or of the store that is shared."""
+    try:
+        return desk.entry(id)
+    except LookupError:
+        rows = desk.entries(shared=True, limit=MOST_LISTED)["entries"] if desk.in_fleet else []
+        row = next((one for one in rows if one["id"] == id), None)
+        if row is None:
+            raise
+    life = [one.shown() for one in desk.life.of(id, row["path"], row["tags"])]
+    beside = [one for one in rows if one["url_id"] == row["url_id"] and one["id"] != id]
+    return {"id": id, "entry": row, "beside": beside, "life": life}
 
 
 def _workers(desk: Desk) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Leaf: nobody imports it; Flask finds it by its entry point. What it shows and do
 a running server or of the store that all of them share.
 """
 
-from .commands import aswr
+from . import acting, looking
+from .options import aswr
 
-__all__ = ["aswr"]
+__all__ = ["acting", "aswr", "looking"]

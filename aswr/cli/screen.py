@@ -16,7 +16,9 @@ from typing import Any, TextIO
 
 import click
 
-LEAST = 12  # columns that a cell is left with, before whole columns go
+LEAST = 12  # columns that what gives is left with, before whole columns go
+ENOUGH = 24  # and what is worth much
+WORTHY = 5
 ELLIPSIS = "…"
 _ASCII = {
     "…": "~", "•": "*", "✓": "+", "✗": "x", "█": "#", "░": ".", "→": "->", "·": "-",
@@ -183,28 +185,30 @@ class Screen:
 def fitted(columns: Sequence[Column], natural: Sequence[int], width: int | None) -> list[int]:
     """The widths of columns that go into a terminal's, two blanks between them; 0: it is left out.
 
-    First those give that can, the widest first, then those go that are worth the least.
+    Those are left out that are worth the least, until the others fit when those give that can.
     """
     widths = list(natural)
     if width is None:
         return widths
-    while (over := _total(widths) - width) > 0:
-        giving = [at for at, column in enumerate(columns) if column.gives and widths[at] > LEAST]
-        if giving:
-            widest = max(giving, key=lambda at: widths[at])
-            others = [widths[at] for at in giving if at != widest]
-            floor = max(LEAST, *others) if others and max(others) < widths[widest] else LEAST
-            widths[widest] -= max(1, min(over, widths[widest] - floor))
-            continue
-        left = [at for at, taken in enumerate(widths) if taken]
-        if len(left) > 1:
-            widths[min(left, key=lambda at: (columns[at].worth, -at))] = 0
-            for at, column in enumerate(columns):  # there may be room again
-                if column.gives and widths[at]:
-                    widths[at] = natural[at]
-            continue
-        widths[left[0]] = width
+    while True:
+        shown = [at for at, taken in enumerate(widths) if taken]
+        floors = [_floor(columns[at], widths[at]) for at in shown]
+        if _total(floors) <= width:
+            break
+        if len(shown) == 1:
+            return [width if taken else 0 for taken in widths]
+        widths[min(shown, key=lambda at: (columns[at].worth, -at))] = 0
+    while _total(widths) > width:
+        giving = [at for at in shown if widths[at] > _floor(columns[at], natural[at])]
+        widths[max(giving, key=lambda at: widths[at])] -= 1
     return widths
+
+
+def _floor(column: Column, natural: int) -> int:
+    """The columns that it must have."""
+    if not column.gives:
+        return natural
+    return min(natural, LEAST if column.worth < WORTHY else ENOUGH)
 
 
 def _total(widths: Sequence[int]) -> int:

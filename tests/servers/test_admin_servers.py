@@ -141,6 +141,15 @@ def test_a_fleet_is_shown_whole(redis: Redis, tmp_path: Path) -> None:
         assert "in the shared store" in page
         assert ">/prices</a>" in page
         assert "one of those that share a store" in page
+        _, _, rest = page.partition('class="entry"><a href="')
+        assert one.get(rest.partition('"')[0]).status == 200
+        # What another worker has stored has a page here, too.
+        two.get("/news")
+        page = one.get("/aswr/entries?source=store&search=news").body.decode()
+        _, _, rest = page.partition('class="entry"><a href="')
+        entry = one.get(rest.partition('"')[0])
+        assert entry.status == 200
+        assert b"/news" in entry.body
         body = json.dumps({"tags": ["prices"]})
         done = one.send("POST", "/aswr/api/purge", body=body, headers=BEARER).json
         assert done["everybody"]

@@ -822,9 +822,7 @@ class TestDescriptions:
             assert one.stats["store_errors"] == 0
         assert len([r for r in caplog.records if "cannot be described" in r.getMessage()]) == 1
 
-    @pytest.mark.parametrize(
-        "said", [b"", b"x", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\xff" * 99]
-    )
+    @pytest.mark.parametrize("said", [b"", b"x", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\xff" * 9])
     def test_noise_is_nothing(self, server: Redis, client: redis.Redis, said: bytes) -> None:
         """A description that is none of ours is left out."""
         with Workers(server.url) as workers:

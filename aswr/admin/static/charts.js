@@ -62,24 +62,26 @@ export function draw() {
   for (const spark of document.querySelectorAll("[data-spark]")) sparkline(spark);
 }
 
-// Sums of the samples in bars of so many seconds: [begin, columns] each, up to the last sample.
+// Sums of the samples in bars of so many seconds: [begin, columns, seconds that are known] each.
 function bars(seconds, view = chosen) {
   const end = samples[samples.length - 1].at;
   const found = new Map();
   for (const one of samples) {
     const begin = Math.floor(one.at / seconds) * seconds;
-    const sums = found.get(begin) ?? new Array(COLUMNS).fill(0);
+    if (!found.has(begin)) found.set(begin, [new Array(COLUMNS).fill(0), 0]);
+    const [sums, known] = found.get(begin);
     const rows = view ? [one.views[view]] : Object.values(one.views);
     for (const row of rows) row?.forEach((value, column) => { sums[column] += value; });
-    found.set(begin, sums);
+    found.set(begin, [sums, known + STEP]);
   }
-  return { end, list: [...found].filter(([begin]) => begin + seconds > end - SPAN) };
+  const list = [...found].map(([begin, [sums, known]]) => [begin, sums, known]);
+  return { end, list: list.filter(([begin]) => begin + seconds > end - SPAN) };
 }
 
 function nice(most) {
   if (most <= 0) return 1;
   const unit = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 5, 10].map((each) => each * unit).find((each) => each >= most);
+  return [1, 1.2, 1.6, 2, 3, 4, 6, 8, 10].map((each) => each * unit).find((each) => each >= most);
 }
 
 function frame(plot, most, label) {
@@ -87,14 +89,16 @@ function frame(plot, most, label) {
   const high = HEIGHT - TOP - BOTTOM;
   const y = (value) => TOP + high * (1 - value / most);
   const lines = [0, most / 2, most].map((value) =>
-    `<line class="${value ? "" : "zero"}" x1="0" x2="${width}" y1="${y(value)}" y2="${y(value)}"/>` +
-    (value ? `<text x="0" y="${y(value) + 12}">${label(value)}</text>` : ""));
+    `<line class="${value ? "" : "zero"}" x1="0" x2="${width}" y1="${y(value)}" y2="${y(value)}"/>`);
+  const labels = [most / 2, most].map((value) => `<text x="0" y="${y(value) + 12}">${label(value)}</text>`);
   const minutes = [0, 1, 2, 3, 4].map((ago) => {
     const anchor = ago ? "middle" : "end";
     return `<text x="${width * (1 - ago / 5)}" y="${HEIGHT - 5}" text-anchor="${anchor}">` +
       `${ago ? `−${ago} min` : "now"}</text>`;
   });
-  return { width, y, under: `<g class="grid">${lines.join("")}${minutes.join("")}</g>` };
+  return {
+    width, y, under: `<g class="grid">${lines.join("")}</g>`, over: labels.join("") + minutes.join(""),
+  };
 }
 
 function put(plot, width, name, drawn, tips) {
@@ -115,34 +119,34 @@ const CHARTS = {
     const seconds = STEP * Math.max(1, Math.ceil(NARROWEST / pixels(STEP)));
     const { end, list } = bars(seconds);
     const kinds = [[FRESH, "fresh"], [STALE, "stale"], [MISS, "miss"], [PASS, "pass"]];
-    const total = (sums) => kinds.reduce((sum, [column]) => sum + sums[column], 0) / seconds;
-    const most = nice(Math.max(...list.map(([, sums]) => total(sums))));
-    const { y, under } = frame(plot, most, number);
+    const total = (sums, known) => kinds.reduce((sum, [column]) => sum + sums[column], 0) / known;
+    const most = nice(Math.max(...list.map(([, sums, known]) => total(sums, known))));
+    const { y, under, over } = frame(plot, most, number);
     const drawn = [], tips = [];
     const totals = new Array(COLUMNS).fill(0);
-    for (const [begin, sums] of list) {
+    for (const [begin, sums, known] of list) {
       const left = Math.max(0, pixels(begin - end + SPAN));
       const right = Math.min(width, pixels(begin + seconds - end + SPAN));
       let below = 0;
       for (const [column, name] of kinds) {
         totals[column] += sums[column];
-        const rate = sums[column] / seconds;
+        const rate = sums[column] / known;
         if (rate) {
           drawn.push(rect(name, left, y(below + rate), right - left - 1, y(below) - y(below + rate)));
         }
         below += rate;
       }
-      const lines = kinds.map(([column, name]) => [name, `${number(sums[column] / seconds)}/s`]);
+      const lines = kinds.map(([column, name]) => [name, `${number(sums[column] / known)}/s`]);
       tips.push({ x: (left + right) / 2, at: end - begin, lines });
     }
     const said = kinds.map(([column, name]) => `${totals[column]} ${name}`).join(", ");
-    put(plot, width, `Answers in the last five minutes: ${said}`, under + drawn.join(""), tips);
+    put(plot, width, `Answers in the last five minutes: ${said}`, under + drawn.join("") + over, tips);
   },
 
   loads(plot) {
     const { end, list } = bars(SLOW);
     const most = Math.max(2, nice(Math.max(...list.map(([, sums]) => sums[LOADS]))));
-    const { width, y, under } = frame(plot, most, number);
+    const { width, y, under, over } = frame(plot, most, number);
     const drawn = [], tips = [];
     let all = 0, bad = 0;
     for (const [begin, sums] of list) {
@@ -156,7 +160,7 @@ const CHARTS = {
       if (well) drawn.push(rect("load", left, y(failed + well), right - left - 1, y(failed) - y(failed + well)));
       tips.push({ x: (left + right) / 2, at: end - begin, lines: [["loaded", well], ["failed", failed]] });
     }
-    put(plot, width, `Loads in the last five minutes: ${all}, of which ${bad} failed`, under + drawn.join(""), tips);
+    put(plot, width, `Loads in the last five minutes: ${all}, of which ${bad} failed`, under + drawn.join("") + over, tips);
   },
 
   latency(plot) {
@@ -166,7 +170,7 @@ const CHARTS = {
       .filter(([, sums]) => sums[count])
       .map(([begin, sums]) => [begin + SLOW / 2, sums[sum] / sums[count]])]);
     const most = nice(Math.max(0.01, ...means.flatMap(([, points]) => points.map(([, mean]) => mean))));
-    const { width, y, under } = frame(plot, most, duration);
+    const { width, y, under, over } = frame(plot, most, duration);
     const x = (at) => Math.max(3, Math.min(width - 3, width * (at - end + SPAN) / SPAN));
     const drawn = [], said = [];
     for (const [name, points] of means) {
@@ -181,7 +185,7 @@ const CHARTS = {
       lines: series.map(([name, sum, count]) =>
         [`a ${name}`, sums[count] ? duration(sums[sum] / sums[count]) : "–"]),
     }));
-    put(plot, width, `Mean latency, the latest: ${said.join(", ")}`, under + drawn.join(""), tips);
+    put(plot, width, `Mean latency, the latest: ${said.join(", ")}`, under + drawn.join("") + over, tips);
   },
 };
 

@@ -1,0 +1,220 @@
+"""The commands that act: refresh, purge, warm."""
+
+import functools
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import shown
+from .options import a_url, aswr, common, say
+from .screen import Screen, clean, number, span
+from .source import Failed, Interrupted, Needs, Source, failing, source
+
+VAIN = Needs(loads=True, vain=" What it loads itself, nobody else would have.")
+
+
+@aswr.command(short_help="Load URLs anew.")
+@click.argument("urls", nargs=-1, required=True, callback=a_url)
+@common
+def refresh(
+    screen: Screen, server: str, insecure: bool, as_json: bool, urls: tuple[str, ...]
+) -> None:
+    """Load URLs anew, and their variants in use, and wait for it.
+
+    In a pipe: what came of it, seconds, URL, reason. Exit code 1: a load failed.
+    """
+    results = []
+    with source(server, insecure, VAIN) as found:
+        for url in urls:
+            results.append(failing(functools.partial(found.asked.refresh, url), url))
+            if not as_json:
+                shown.outcome(screen, results[-1])
+        saved = _saved(found)
+    if as_json:
+        screen.json(results)
+    if not saved or any(one["outcome"] in ("failed", "uncached") for one in results):
+        raise click.exceptions.Exit(1)
+
+
+def _saved(found: Source) -> bool:
+    """Is what was loaded here in the store? Says so where it is not."""
+    if found.kind != "store":
+        return found.asked.settle()
+    ended = found.asked.settle()
+    counted = found.asked.stats()["stats"]
+    if ended and not counted.get("unsaved", 0) and counted.get("store_reachable", 1):
+        return True
+    say("not everything could be saved: the store does not answer any more")
+    return False
+
+
+@aswr.command(short_help="Throw away URLs, tags or everything.")
+@click.argument("urls", nargs=-1, callback=a_url)
+@click.option("--tag", "tags", multiple=True, help="What bears this tag; may be repeated.")
+@click.option("--all", "everything", is_flag=True, help="Everything of the app.")
+@click.option("--stale", is_flag=True, help="May be served all the same while it is renewed.")
+@click.option("--yes", is_flag=True, help="Do not ask whether --all is meant.")
+@common
+def purge(
+    screen: Screen, server: str, insecure: bool, as_json: bool, urls: tuple[str, ...],
+    tags: tuple[str, ...], everything: bool, stale: bool, yes: bool,
+) -> None:  # fmt: skip
+    """Throw away URLs, what bears a tag, or everything; at once, and for all who share the store.
+
+    A path alone means every query of it. Exit code 1: the store could not be told.
+    """
+    if bool(urls or tags) == everything:
+        raise click.UsageError("name URLs, --tag or --all" if not everything else "--all is all")
+    if "" in tags:
+        raise click.UsageError("a tag has a name")
+    with source(server, insecure) as found:
+        if everything and not yes:
+            _confirm(found)
+        done = found.asked.purge(urls=urls, tags=tags, everything=everything, stale=stale)
+    if as_json:
+        screen.json(done)
+    for one in [] if as_json else done["purged"]:
+        word = "outdated" if stale else "purged"
+        screen.line(f"{word} {clean(one)}") if screen.terminal else screen.fields(word, one)
+    if not done["everybody"]:
+        say("the shared store could not be told: other processes may still serve it")
+        raise click.exceptions.Exit(1)
+
+
+def _confirm(found: Source) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to ask whether --all is meant: say --yes")
+    click.confirm(f"Purge everything of {clean(found.name)}?", abort=True, err=True)
+
+
+@aswr.command(short_help="Load what a list or a sitemap names.")
+@click.argument("urls", required=False, metavar="FILE|URL|-")
+@click.option("--routes", is_flag=True, help="All cached views without arguments.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=4, show_default=True,
+    help="Loads at a time.",
+)  # fmt: skip
+@click.option(
+    "--retries", type=click.IntRange(0, 100), default=2, show_default=True,
+    help="More tries for what fails, with longer and longer pauses.",
+)  # fmt: skip
+@click.option(
+    "--failed", type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write what was not warmed to this file, which warm can read.",
+)  # fmt: skip
+@click.option(
+    "--host", "hosts", multiple=True, help="A host whose URLs are this app's; may be repeated."
+)
+@common
+def warm(
+    screen: Screen, server: str, insecure: bool, as_json: bool, urls: str | None, routes: bool,
+    concurrency: int, retries: int, failed: Path | None, hosts: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Load what is not fresh, so that nobody waits for it: URLs of a list, or of a sitemap.
+
+    A list has a URL or path on each line; a sitemap may be compressed, or an index of others; - is
+    the standard input. URLs of other hosts than the app's are skipped. The first ctrl-C begins no
+    more loads, and tells what is left.
+
+    In a pipe: what came of each, seconds, URL, reason. Exit code 1: some failed, 130: ctrl-C.
+    """
+    if (urls is None) != routes:
+        raise click.UsageError("warm what? a file or URL, or --routes" if not routes else "either")
+    from .warm import Bar, Warming, errors, gently, say_failures
+
+    with source(server, insecure, VAIN) as found:
+        paths, skipped = _paths(found, urls, hosts)
+        load, bar = found.asked.load, Bar(errors())
+        began = time.monotonic()
+        warming = Warming(
+            paths, lambda url: failing(lambda: load(url, force=False, why="warm"), url),
+            concurrency=concurrency, retries=retries, bar=bar,
+        )  # fmt: skip
+        cut_short = saved = False
+        with gently(warming.stop), bar.below_the_log():
+            try:
+                warming.run()
+            except KeyboardInterrupt:
+                warming.stop()
+                cut_short = True
+        if not cut_short:
+            saved = _saved(found)
+        took = time.monotonic() - began
+        bad, left = warming.failed, warming.left
+        if failed is not None:
+            rest = [*(one["url"] for one in bad), *left]
+            _write(failed, rest)
+        if as_json:
+            screen.json({
+                "total": warming.total, "counts": dict(warming.counts), "seconds": took,
+                "retried": warming.retried, "failed": bad, "left": left, "skipped": skipped,
+                "results": warming.results, "interrupted": warming.stopping, "saved": saved,
+            })  # fmt: skip
+        elif not screen.terminal:
+            for one in warming.results:
+                shown.outcome(screen, one)
+        say_failures(errors(), bad)
+        _sum_up(warming, took)
+        if cut_short:
+            raise Interrupted
+    if warming.stopping:
+        raise click.exceptions.Exit(130)
+    if bad or not saved:
+        raise click.exceptions.Exit(1)
+
+
+def _write(file: Path, rest: Sequence[str]) -> None:
+    try:
+        file.write_text("".join(f"{url}\n" for url in rest))
+    except OSError as error:
+        say(f"{clean(file)}: {error.strerror}; not warmed: {clean(' '.join(rest))}")
+
+
+def _paths(
+    found: Source, urls: str | None, hosts: Sequence[str]
+) -> tuple[list[str], dict[str, int]]:
+    if urls is None:
+        paths = found.asked.routes()
+        if not paths:
+            say("no cached view has a route without arguments")
+        return paths, {}
+    from .urls import MOST_BYTES, BadList, read_all, reader
+
+    read = reader(lambda: sys.stdin.buffer.read(MOST_BYTES + 1))
+    try:
+        listed = read_all(urls, read, [found.host, *hosts])
+    except BadList as error:
+        raise Failed(str(error)) from None
+    elsewhere = dict(listed.elsewhere.most_common())
+    if elsewhere:
+        names = ", ".join(f"{clean(host)}: {number(n)}" for host, n in [*elsewhere.items()][:5])
+        say(
+            f"skipped what is of other hosts ({names}); if it is this app's, say "
+            f"--host {clean(next(iter(elsewhere)))}"
+        )
+    if listed.wrong:
+        say(f"skipped what is no URL ({number(len(listed.wrong))}): {clean(listed.wrong[0])}")
+    if not listed.paths and not elsewhere and not listed.wrong:
+        say(f"{clean(urls)} names nothing")
+    elif not listed.paths:
+        raise Failed(f"{clean(urls)} names no URL of {clean(found.host)}")
+    return [*listed.paths], elsewhere
+
+
+def _sum_up(warming: Any, took: float) -> None:
+    counts = warming.counts
+    parts = [f"{number(counts['stored'])} loaded", f"{number(counts['fresh'])} fresh already"]
+    if counts["pass"]:
+        parts.append(f"{number(counts['pass'])} not stored")
+    if counts["uncached"]:
+        first = next(one["url"] for one in warming.results if one["outcome"] == "uncached")
+        parts.append(f"{number(counts['uncached'])} without a cached view ({clean(first)})")
+    if bad := len(warming.failed):
+        parts.append(f"{number(bad)} failed")
+    if left := len(warming.left):
+        parts.append(f"{number(left)} left")
+    say(f"{', '.join(parts)}; of {number(warming.total)}, in {span(took)}")
