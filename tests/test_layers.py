@@ -129,6 +129,7 @@ KNOWS_FLASK = {
     "verbs",
     "decorators",
     "manager",
+    "why",
     "checkup",
     "desk",
     "admin",

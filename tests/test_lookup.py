@@ -162,7 +162,9 @@ class TestSaid:
     )
     def test_a_hit(self, engine, after, revalidating, status):
         """What is left of its life, in whole seconds; past it, whether it is being renewed."""
-        given = hit(engine, engine.tallies["v"], "k", entry(), START + after, revalidating=revalidating)
+        given = hit(
+            engine, engine.tallies["v"], "k", entry(), START + after, revalidating=revalidating
+        )
         assert given.status == status
         assert given.answer is ANSWER
         assert (engine.tallies["v"].hits, engine.tallies["v"].stale_hits) == (1, int(after >= 30))
@@ -170,13 +172,22 @@ class TestSaid:
     def test_a_hit_in_debug_mode(self, engine):
         """More is said where more is given, of fresh and of stale."""
         for after in (0.0, 40.0):
-            given = hit(engine, engine.tallies["v"], "k", entry(), START + after, revalidating=True, key="k")
+            given = hit(
+                engine, engine.tallies["v"], "k", entry(), START + after, revalidating=True, key="k"
+            )
             assert given.status.endswith("; key=k")
 
     @pytest.mark.parametrize("fresh", [10.0**15, 10.0**18])
     def test_what_never_ends(self, engine, fresh):
         """An integer has 15 digits at most (RFC 8941 §3.3.1)."""
-        status = hit(engine, engine.tallies["v"], "k", entry(fresh=fresh, stale=fresh), START, revalidating=False).status
+        status = hit(
+            engine,
+            engine.tallies["v"],
+            "k",
+            entry(fresh=fresh, stale=fresh),
+            START,
+            revalidating=False,
+        ).status
         ttl = status.partition("ttl=")[2]
         assert len(ttl) <= 15
 
@@ -200,7 +211,9 @@ class TestSaid:
 
     def test_of_a_load_that_another_process_made(self, engine):
         """What the load found in the shared store is a hit."""
-        given = loaded(engine, engine.tallies["v"], "k", Result(How.HIT, entry()), START, Missed("stale"))
+        given = loaded(
+            engine, engine.tallies["v"], "k", Result(How.HIT, entry()), START, Missed("stale")
+        )
         assert given.status == "aswr; hit; ttl=30"
         assert engine.tallies["v"].hits == 1
 
