@@ -658,15 +658,19 @@ def test_an_entry_s_life(client: FlaskClient, clock: Any) -> None:
     assert client.get("/aswr/entry/none").status_code == 404
 
 
-def test_hostile_text_is_text(app: Flask, client: FlaskClient) -> None:
+def test_hostile_text_is_text(app: Flask, manager: CacheManager, client: FlaskClient) -> None:
     """What visitors put into URLs, and filters into forms, is never HTML here."""
     attack = "<script>alert(1)</script>"
+    app.get("/files/<path:name>")(manager.cacher(timeout=60)(lambda name: name))
+    client.get(f"/files/{attack}")
     client.get("/report/2026", query_string={attack: attack})
     client.get("/hello", headers={"Accept-Language": attack})
     for path in ("", "entries", f"entries?search={attack}&tag={attack}", f"why?url={attack}"):
         page = client.get(f"/aswr/{path}").text
         assert attack not in page
-    assert "%3Cscript" in client.get("/aswr/entries").text
+    page = client.get("/aswr/entries").text
+    assert "%3Cscript" in page
+    assert f">/files/{html.escape(attack)}</a>" in page
     refused = client.get("/aswr/entry/" + attack)
     assert refused.status_code == 404
     assert attack not in refused.text
@@ -699,6 +703,17 @@ def test_buttons_go_back_and_say_what_they_did(client: FlaskClient, views: list[
 def test_buttons_lead_nowhere_else(client: FlaskClient, back: str) -> None:
     """A form cannot send its user to another site, nor out of the page."""
     assert send(client, "act/purge", everything="yes", back=back).location == "/aswr/"
+
+
+def test_mounted_at_the_root(app: Flask, manager: CacheManager) -> None:
+    """Where the page is all of a site, a form still leads to no other one."""
+    app.register_blueprint(blueprint(manager, open_to(True)))
+    client = app.test_client()
+    token = re.search(r'name="aswr_token" value="(\w+)"', client.get("/entries").text)
+    assert token is not None
+    for back, location in (("//evil.example", "/"), ("/jobs", "/jobs")):
+        data = {"aswr_token": token[1], "everything": "yes", "back": back}
+        assert client.post("/act/purge", data=data).location == location
 
 
 def test_bad_forms_are_errors(client: FlaskClient) -> None:
@@ -1007,6 +1022,7 @@ def happened(kind: str, at: float, **more: Any) -> dict[str, Any]:
 def test_a_load_is_one_line() -> None:
     """Begin, end and storing of a load are told as one; what is under way, or failed, is told."""
     life = [
+        happened("load_started", 0, cause="miss"),
         happened("job", 1, reason="/a: began 1 load"),
         happened("load_started", 1, cause="job"),
         happened("load_finished", 2, seconds=1.0, reason="store", cause="job"),
@@ -1020,9 +1036,10 @@ def test_a_load_is_one_line() -> None:
     told = [(one["at"], one["kind"]) for one in shown.told(life)]
     assert told == [
         (7, "load_started"), (6, "job"), (5, "published"), (4, "load_failed"), (2, "load_finished"),
+        (0, "load_started"),
     ]  # fmt: skip
-    assert shown.says(life[2]) == "a periodic refresh; took 1.0\u202fs"
-    assert shown.says(life[5]) == "a visitor waited for it; took 1.0\u202fs; KeyError: 'a'"
+    assert shown.says(life[3]) == "a periodic refresh; took 1.0\u202fs"
+    assert shown.says(life[6]) == "a visitor waited for it; took 1.0\u202fs; KeyError: 'a'"
 
 
 def test_a_load_under_way_reaches_to_now() -> None:

@@ -1,12 +1,14 @@
 """The admin page's stream and buttons behind each kind of server."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -145,11 +147,14 @@ def test_a_fleet_is_shown_whole(redis: Redis, tmp_path: Path) -> None:
         assert one.get(rest.partition('"')[0]).status == 200
         # What another worker has stored has a page here, too.
         two.get("/news")
-        page = one.get("/aswr/entries?source=store&search=news").body.decode()
-        _, _, rest = page.partition('class="entry"><a href="')
-        entry = one.get(rest.partition('"')[0])
-        assert entry.status == 200
-        assert b"/news" in entry.body
+
+        def known() -> bool:
+            page = one.get("/aswr/entries?source=store&search=news").body.decode()
+            _, _, rest = page.partition('class="entry"><a href="')
+            entry = one.get(rest.partition('"')[0])
+            return entry.status == 200 and b'<h1 class="url">/news</h1>' in entry.body
+
+        wait_until(known, 10, lambda: "no page for what the other worker stored")
         body = json.dumps({"tags": ["prices"]})
         done = one.send("POST", "/aswr/api/purge", body=body, headers=BEARER).json
         assert done["everybody"]
@@ -158,3 +163,20 @@ def test_a_fleet_is_shown_whole(redis: Redis, tmp_path: Path) -> None:
             return ">/prices</a>" not in two.get("/aswr/entries").body.decode()
 
         wait_until(gone, 10, lambda: two.get("/aswr/entries").body.decode())
+
+        redis.kill()
+        said = press(one, "/prices")
+        assert "The shared store does not have it yet" in said
+
+
+def press(server: Server, url: str) -> str:
+    """Purge a URL by the button, and what the page says then."""
+    page = server.get("/aswr/entries")
+    token = re.search(r'name="aswr_token" value="(\w+)"', page.body.decode())
+    assert token is not None
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    fields = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+    body = urlencode({"aswr_token": token[1], "url": url})
+    done = server.send("POST", "/aswr/act/purge", body=body, headers=fields)
+    cookie += "; " + done.headers["Set-Cookie"].partition(";")[0]
+    return server.send("GET", "/aswr/", headers={"Cookie": cookie}).body.decode()
