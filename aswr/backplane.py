@@ -32,7 +32,7 @@ from .breaker import Breaker
 from .link import MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import names_in, purge_of, unpack
 from .runtime import Runtime
-from .scripts import DESCRIBE, NUMBER, PURGE, SYNC, WORKERS, Script
+from .scripts import DESCRIBE, NUMBER, PURGE, STATUSES, SYNC, WORKERS, Script
 from .stamps import MICRO, MOST, Purge, Stamps
 from .tier import Ending, Listener
 
@@ -45,6 +45,7 @@ DESCRIBED = 10.0  # seconds after which it says how it is
 GONE_AFTER = 10  # seconds after which a worker that gave no sign of life is no longer listed
 SKEW = 1.0  # seconds that clocks may run apart while they cannot be compared
 LARGEST_DESCRIBED = 2**16  # bytes in which it does so
+MOST_ASKED = 100  # workers whose descriptions are asked for at a time
 LEAST_WANTED = ("jobs", "views", "stats")  # what it leaves out where that is too little, in turn
 MOST_UNTOLD = 3 * MOST
 MOST_AT_ONCE = 500  # names of one purge that Redis marks without a break: five milliseconds
@@ -72,6 +73,7 @@ class Backplane:
     ) -> None:
         self._link = link
         self._breaker = breaker
+        self._extra = {"aswr_store": breaker.name}  # of lines of the log
         self._stamps = stamps
         self._clock = clock
         self._interval = interval
@@ -200,7 +202,9 @@ class Backplane:
             self._said_at = now
         if epoch != self.epoch:
             if self.epoch:
-                log.info("the shared store begins anew, and is told what was purged")
+                log.info(
+                    "the shared store begins anew, and is told what was purged", extra=self._extra
+                )
             self.epoch, self._whole = epoch, {}
             if int(since):
                 self._place = 0
@@ -278,7 +282,7 @@ class Backplane:
                 for name in parts[0]:
                     self._take(name, number)
         except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
-            log.debug("a message that is none of ours on %s", self.channel)
+            log.debug("a message that is none of ours on %s", self.channel, extra=self._extra)
 
     # The two tasks.
 
@@ -324,7 +328,9 @@ class Backplane:
         except Exception as error:
             if not self._nondescript:
                 self._nondescript = True
-                log.exception("this process cannot be described to the others (%r)", error)
+                log.exception(
+                    "this process cannot be described to the others (%r)", error, extra=self._extra
+                )
         return msgspec.msgpack.encode(mine)
 
     async def described(self) -> list[dict[str, Any]]:
@@ -334,9 +340,14 @@ class Backplane:
         """
         self._described_at = -DESCRIBED
         await self._say_how_it_is()
-        said = await self._link.run(WORKERS, (self._workers,), self._statuses, parse=list)
+        listed = await self._link.run(WORKERS, (self._workers,), parse=_texts, aside=True)
+        names = [self._statuses + worker for worker in listed]
+        said: list[Any] = []
+        for first in range(0, len(names), MOST_ASKED):
+            batch = tuple(names[first : first + MOST_ASKED])
+            said += await self._link.run(STATUSES, batch, parse=list, aside=True)
         found = []
-        for text in said[1::2]:
+        for text in filter(None, said):
             with contextlib.suppress(msgspec.MsgspecError, TypeError, ValueError, RecursionError):
                 one = msgspec.msgpack.decode(text, type=dict[str, Any])
                 found.append({**one, "here": one.get("worker") == self.worker})
@@ -360,7 +371,7 @@ class Backplane:
             log.warning(
                 "no news of other processes can be heard (%s); purges are asked for every %.2g s, "
                 "renewed entries come when those here are stale", type(error).__name__,
-                self._interval,
+                self._interval, extra=self._extra,
             )  # fmt: skip
 
     def _begun(self) -> None:
@@ -383,6 +394,10 @@ def reads_in(data: bytes) -> tuple[tuple[str, ...], str]:
     """What a load has read, and why everybody passes, of `Fleet.tell_read`; raises `ValueError`."""
     names, passing = msgspec.msgpack.decode(data, type=tuple[tuple[str, ...], str])
     return names, passing
+
+
+def _texts(reply: Any) -> list[str]:
+    return [name.decode(errors="replace") for name in reply]
 
 
 def _counted(reply: Any) -> tuple[int, int, int, list[bytes]]:

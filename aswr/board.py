@@ -248,8 +248,8 @@ class Board:
             loaded = Loaded(error, Fate.FAILED)
         except BaseException as error:  # whatever it is, the flight must land
             loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
-        entry = None
-        self.ledger.note_ended(flight, loaded)
+        entry, passes = None, self._why_all_pass(flight, loaded)
+        self.ledger.note_ended(flight, loaded, passes)
         try:
             entry = self._land(flight, loaded)
         except Exception as error:  # a clock, say: no waiter must be left standing
@@ -300,7 +300,7 @@ class Board:
         # then the view's 304) depends on what it was stored under.
         old = names_at(flight.key) if loaded.status else ()
         names = self.urls.known(flight.load.base, (*loaded.names, *flight.names, *old))
-        key = flight.key
+        key, passes = flight.key, self._why_all_pass(flight, loaded)
         crowded = len(names) > MOST_NAMES
         if crowded:
             loaded = self._too_many(flight, loaded)
@@ -310,8 +310,7 @@ class Board:
         if not crowded and not (failed and self.urls.is_good(flight.load.base)):
             self._learn(flight, names)
             key, _ = flight.load.seen_by(names)
-        _, found, _ = self.urls.find(flight.load)
-        spares = failed and found is not None and covers(found, self.clock())
+        spares = self._spares(flight, loaded)
         purged = self.store.stamps.hard.latest(key, loaded.tags)
         entry = self._entry_of(flight, loaded)
         stored = False
@@ -333,7 +332,7 @@ class Board:
             purged = max(purged, self.store.stamps.hard.latest_tag)
         self._end(flight)
         flight.key = key  # two flights may turn out to be one key's: then only one had it
-        self._note_outcome(flight, loaded)
+        self._note_outcome(flight, loaded, passes)
         self._hand_out(
             flight, lambda first: result_for(loaded, entry, stored, first), names, purged
         )
@@ -456,11 +455,33 @@ class Board:
 
     # Failures, time-outs, passes.
 
-    def _note_outcome(self, flight: Flight, loaded: Loaded) -> None:
+    def _spares(self, flight: Flight, loaded: Loaded) -> bool:
+        """Did it fail, where something good is stored that may still be served?"""
+        if not (loaded.failed or loaded.fate in (Fate.FAILED, Fate.KEEP)):
+            return False
+        _, found, _ = self.urls.find(flight.load)
+        return found is not None and covers(found, self.clock())
+
+    def _why_all_pass(self, flight: Flight, loaded: Loaded) -> str:
+        """Why everybody passes from now on, if that is what a load came to; else empty.
+
+        Then it is no failure that it raised: it was shown less than its callers have, and they get
+        their answers all the same.
+        """
+        if flight.failed or not (flight.passing or loaded.fate is Fate.PASS):
+            return ""
+        return "" if self._spares(flight, loaded) else loaded.detail or flight.passing or "pass"
+
+    def _note_outcome(self, flight: Flight, loaded: Loaded, passes: str) -> None:
         if loaded.fate is Fate.FAILED and self.closed and isinstance(loaded.value, AswrError):
             return  # cut short by the drain
-        if loaded.fate is Fate.FAILED or loaded.failed:
-            self._count_failure(flight, loaded.detail or loaded.value)
+        failed = loaded.fate is Fate.FAILED or loaded.failed
+        if failed and passes:
+            self.failures.forget(flight.key)
+        elif failed:
+            error = loaded.value if isinstance(loaded.value, BaseException) else None
+            told = loaded.detail or loaded.value
+            self._count_failure(flight, told if error is None else error)
         elif loaded.fate is Fate.KEEP:
             self.failures.count(flight.key, flight.load.times.retry_most)
         elif self.failures.forget(flight.key):
@@ -482,7 +503,10 @@ class Board:
     def _expire(self, flight: Flight) -> None:
         """The load's time is up: release who waits, and cancel it if it can be cancelled."""
         flight.timer = None
-        self._count_failure(flight, flight.timeout_error())
+        timeout = Loaded(flight.timeout_error(), Fate.FAILED)
+        flight.failed = not self._why_all_pass(flight, timeout)
+        if flight.failed:
+            self._count_failure(flight, timeout.value)
         flight.expired = True
         for waiter in flight.dismiss():
             waiter.resolve(Result(How.FAILED, value=flight.timeout_error()))

@@ -21,7 +21,7 @@ class Breaker:
     def __init__(
         self, name: str, on_open: Callable[[], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._name = name
+        self.name = name
         self._clock = clock
         self._on_open = on_open
         self.on_change: Callable[[str], None] | None = None  # told what happened, in a word or two
@@ -38,8 +38,8 @@ class Breaker:
             if self._clock() - self._mended_at > CALM:
                 self._tries = 0
             log.warning(
-                "%s fails (%s); memory and loads carry on", self._name, error,
-                extra={"aswr_store": self._name},
+                "%s fails (%s); memory and loads carry on", self.name, error,
+                extra={"aswr_store": self.name},
             )  # fmt: skip
             self._on_open()
             self._tell(f"open: {error}")
@@ -54,7 +54,7 @@ class Breaker:
         if not self.closed:
             self.closed = True
             self._mended_at = self._clock()
-            log.warning("%s answers again", self._name, extra={"aswr_store": self._name})
+            log.warning("%s answers again", self.name, extra={"aswr_store": self.name})
             self._tell("closed")
 
     def _tell(self, what: str) -> None:

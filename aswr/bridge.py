@@ -31,7 +31,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from .environ import MAYBE_BODY, Environ, Scope, build_environ
+from .environ import MAYBE_BODY, THREADS, Environ, Scope, build_environ
 
 log = logging.getLogger("aswr.bridge")
 
@@ -71,6 +71,7 @@ class Bridge:
         self._wsgi_app = wsgi_app
         self._startup = startup
         self._shutdown = shutdown
+        self._threads = threads
         self._seats = _Seats(threads, executor_factory)
         self._aside = executor_factory()
         self._working: set[asyncio.Task[None]] = set()  # requests; some outlive their client
@@ -97,7 +98,7 @@ class Bridge:
             return
         body = await self._read_body(receive)
         if body is not None:
-            environ |= {**more, "wsgi.input": body}
+            environ |= {**more, "wsgi.input": body, THREADS: self._threads}
             if environ.pop(MAYBE_BODY, False) and (length := _length(body)):
                 environ["CONTENT_LENGTH"] = str(length)
             await self._answer(environ, body, receive, send)
@@ -154,7 +155,8 @@ class Bridge:
         except Exception:
             if not call.exchange.left:
                 raise
-            log.exception("%s failed after its client had left", call)
+            extra = {"aswr_path": call.path}
+            log.exception("%s failed after its client had left", call, extra=extra)
         finally:
             if call.ended:
                 self._release(seat, body)
@@ -349,8 +351,12 @@ class _Call:
         self._started = False
         self._complete = False
 
+    @property
+    def path(self) -> str:
+        return str(self._environ["PATH_INFO"])
+
     def __str__(self) -> str:
-        return f"{self._environ['REQUEST_METHOD']} {self._environ['PATH_INFO']}"
+        return f"{self._environ['REQUEST_METHOD']} {self.path}"
 
     def run(self) -> BaseException | None:
         """Call the application and hand over its response; returns what it raised.

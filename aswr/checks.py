@@ -82,6 +82,12 @@ def _count(name: str, value: Any) -> int:
     return value
 
 
+def check_limit(name: str, value: Any) -> int | None:
+    """None, or how many there may be; none at all is zero."""
+    zero = value == 0 and isinstance(value, int) and not isinstance(value, bool)
+    return value if value is None or zero else _count(name, value)
+
+
 def _text(name: str, value: Any, *, empty: bool = False) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)

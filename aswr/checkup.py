@@ -4,10 +4,12 @@ Any thread but aswr's loop; asks the store and the loop, and changes nothing.
 """
 
 import importlib.metadata
+import math
 import os
 import platform
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 from flask import Flask
@@ -15,7 +17,8 @@ from flask import Flask
 from .manager import CacheManager
 from .options import CONFIG, MIB
 from .runtime import refuse_where_threads_do_not_run
-from .site import Site, find_view, server_kind
+from .site import Decorated, Site, find_view, server_kind, versions
+from .tally import BOUNDS
 from .wsgi import wrapper_of
 
 Ask = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
@@ -24,7 +27,9 @@ VERSIONS: Final = ("aswr", "flask", "werkzeug", "asgiref", "aiocache", "apschedu
 SLOW_STORE = 0.05  # seconds of a round trip
 SKEWED = 1.0  # seconds between this host's clock and the store's
 MANY_WAIT = 32  # callers
-SLOW_LOOP = 0.1  # seconds for one turn of the loop
+SLOW_LOOP = 0.1  # seconds for one turn of the loop,
+TURNS = 3  # the quickest of so many: a machine that is busy for once is no loop that is held
+MUCH_LONGER = 10.0  # times
 # Redis may evict what aswr needs for its purges to be right.
 _ALLKEYS = "allkeys-"
 
@@ -36,7 +41,10 @@ def _line(name: str, state: str, found: str, cure: str = "") -> dict[str, str]:
 def checkup(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> list[dict[str, str]]:
     """The lines of `Desk.doctor`."""
     lines: list[dict[str, str]] = []
-    for check in (_versions, _configuration, _views, _server, _loop, _store, _jobs, _memory):
+    checks = (
+        _versions, _configuration, _views, _server, _loop, _store, _fleet, _lease, _jobs, _memory
+    )  # fmt: skip
+    for check in checks:
         try:
             lines += check(manager, app, site, ask)
         except Exception as error:  # one that fails must not hide the others
@@ -70,26 +78,39 @@ def _configuration(
             "set ASWR_STRICT = False in production",
         )  # fmt: skip
     else:
-        wait = config["ASWR_WAIT_TIMEOUT"] or CONFIG["ASWR_WAIT_TIMEOUT"]
+        usual = config["ASWR_WAIT_TIMEOUT"] or CONFIG["ASWR_WAIT_TIMEOUT"]
+        waits = {v.name: site.plan_of(v).times.wait_timeout for v in _cached(app).values()}
+        wait, name = max(((wait, name) for name, wait in waits.items()), default=(usual, ""))
+        whose = "" if wait == usual else f" ({name})"
         yield _line(
             "configuration", "ok",
-            f"callers wait at most {wait:g} s: keep your server's own timeout above that; "
+            f"callers wait at most {wait:g} s{whose}: keep your server's own timeout above that; "
             f"a stop takes up to {wait + config['ASWR_DRAIN_TIMEOUT']:g} s",
         )  # fmt: skip
 
 
+def _cached(app: Flask) -> dict[str, Decorated]:
+    """The cached views, by endpoint."""
+    found = {endpoint: find_view(function) for endpoint, function in app.view_functions.items()}
+    return {endpoint: view for endpoint, view in found.items() if view is not None}
+
+
+def _is_own(endpoint: str, function: Callable[..., Any]) -> bool:
+    """Is it a page of the app's own: no static files, and not the admin page's?"""
+    package = (getattr(function, "__module__", "") or "").partition(".")[0]
+    return endpoint.rpartition(".")[2] != "static" and package != __package__
+
+
 def _views(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[dict[str, str]]:
-    views = {}
-    for endpoint, function in app.view_functions.items():
-        if (view := find_view(function)) is not None:
-            views[endpoint] = view
+    views = _cached(app)
     if not views:
         yield _line(
             "views", "warning", "no route of this app leads to a cached view",
             "put @manager.cacher(...) under @app.route(...)",
         )  # fmt: skip
     else:
-        yield _line("views", "ok", f"{len(views)} of {len(app.view_functions)} are cached")
+        own = [name for name, view in app.view_functions.items() if _is_own(name, view)]
+        yield _line("views", "ok", f"{len(views)} of {len({*own, *views})} are cached")
     try:
         manager.refuse_upside_down(app)
     except RuntimeError as error:
@@ -133,7 +154,6 @@ def _loop(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[d
         found = "the cache is closed: what is stored is served, everything else passes"
         yield _line("loop", "warning", found, "manager.start() begins anew")
         return
-    began = time.monotonic()
 
     async def turn() -> None:
         return
@@ -142,13 +162,18 @@ def _loop(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[d
         "a view or hook blocks it; the log of aswr.runtime names the line; "
         "cacher(..., blocking=True) moves the view to a thread"
     )
-    try:
-        ask(turn)
-    except TimeoutError:
-        seconds = time.monotonic() - began
-        yield _line("loop", "error", f"aswr's event loop did not turn in {seconds:.0f} s", blocked)
-        return
-    seconds = time.monotonic() - began
+    seconds = math.inf
+    for _ in range(TURNS):
+        began = time.monotonic()
+        try:
+            ask(turn)
+        except TimeoutError:
+            took = time.monotonic() - began
+            yield _line("loop", "error", f"aswr's event loop did not turn in {took:.0f} s", blocked)
+            return
+        seconds = min(seconds, time.monotonic() - began)
+        if seconds <= SLOW_LOOP:
+            break
     if seconds > SLOW_LOOP:
         found = f"aswr's event loop took {seconds:.2f} s for one turn"
         yield _line("loop", "warning", found, blocked)
@@ -206,8 +231,9 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
             "use volatile-lru (or noeviction); all of aswr's keys expire",
         )  # fmt: skip
     yield from _clocks(health)
-    workers = health["workers"]
-    yield _line("lease", "ok", f"{workers} workers share loads; this one holds {health['leases']}")
+    workers, held = health["workers"], health["leases"]
+    share = "1 worker shares" if workers == 1 else f"{workers} workers share"
+    yield _line("lease", "ok", f"{share} loads; this one holds {held}")
 
 
 def _clocks(health: dict[str, Any]) -> Iterator[dict[str, str]]:
@@ -224,6 +250,64 @@ def _clocks(health: dict[str, Any]) -> Iterator[dict[str, str]]:
 async def _health(site: Site) -> dict[str, Any] | None:
     tier = site.engine.tier
     return None if tier is None else await tier.health()
+
+
+def _fleet(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[dict[str, str]]:
+    """Do all workers run the same versions? A roll-out that stopped half-way is seen by that."""
+    if not site.engine.shares or site.engine.closed:
+        return
+    try:
+        workers = ask(lambda: _workers(site))
+    except TimeoutError:
+        return  # the store's line says so
+    told = [worker["versions"] for worker in workers if worker.get("versions")]
+    for name in versions():
+        found = Counter(str(each.get(name)) for each in told)
+        if len(found) > 1:
+            shown = ", ".join(f"{version} in {many}" for version, many in found.most_common())
+            yield _line(
+                "versions", "warning",
+                f"workers of this fleet run different versions: {name} {shown}",
+                "let the roll-out end, or take it back; a new ASWR_VERSION with each release gives "
+                "each its own entries meanwhile",
+            )  # fmt: skip
+
+
+async def _workers(site: Site) -> list[dict[str, Any]]:
+    tier = site.engine.tier
+    return [] if tier is None else await tier.workers()
+
+
+def _lease(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[dict[str, str]]:
+    """Others wait for who holds a lease: is that for much longer than loads take?"""
+    if not site.engine.shares:
+        return
+    longest = {tally.view: _longest(tally.classes) for tally in list(site.engine.tallies.values())}
+    lease, now = site.config["ASWR_LEASE"], site.engine.clock()
+    for flight in list(site.engine.flights.values()):
+        name, held = flight.load.name, now - flight.began
+        most = longest.get(name, 0.0)
+        if flight.lease is not None and most and held > max(lease, MUCH_LONGER * most):
+            yield _line(
+                "lease", "warning",
+                f"{name} is loading for {held:.0f} s, and the fleet waits for it; none of its "
+                f"loads took more than {most:g} s so far",
+                "see the flights of the admin page; load_timeout= ends what hangs",
+            )  # fmt: skip
+    most = max(longest.values(), default=0.0)
+    if most and lease > max(CONFIG["ASWR_LEASE"], MUCH_LONGER * most):
+        yield _line(
+            "lease", "warning",
+            f"where a process dies, the others wait {lease:g} s for its loads; none took more than "
+            f"{most:g} s here so far",
+            f"ASWR_LEASE = {CONFIG['ASWR_LEASE']:g}: who lives renews his lease",
+        )  # fmt: skip
+
+
+def _longest(classes: Sequence[int]) -> float:
+    """What no load took longer than, by how many ended within which bound; 0: none ended."""
+    bounds = (*BOUNDS, math.inf)
+    return max((bound for bound, many in zip(bounds, classes, strict=True) if many), default=0.0)
 
 
 def _jobs(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[dict[str, str]]:

@@ -9,7 +9,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
@@ -21,12 +22,13 @@ from msgspec.structs import replace
 from .checkup import checkup
 from .engine import Engine
 from .events import Because
-from .flight import How, Result
-from .keys import ViewKey, base_of
+from .flight import How, Load, Result, Waiter
+from .keys import CallKey, VariantKey, ViewKey, base_of, digest
 from .life import MOST, Life
 from .manager import CacheManager
 from .site import Site, find_view
-from .survey import row, rows_in, select, url_of
+from .survey import AT_ONCE, Found, Wanted, check_sort, found_in, rows_of, url_of
+from .tier import UNLISTED, Listing
 from .verbs import loads_of
 from .why import Why
 
@@ -36,7 +38,10 @@ LIMIT = 60.0  # seconds that any question may take, beyond a load's own patience
 CHECK_LIMIT = 10.0  # seconds for each question of a check-up
 MOST_LISTED = 10_000  # entries of a shared store that are looked at
 MOST_SHOWN = 1000  # rows in one answer
+TOGETHER = 8  # URLs of one list that are loaded at a time
 OFF = "the cache is switched off (ASWR_ENABLED = False)"
+CLOSED = Listing([], "the cache is closed here, and asks the shared store nothing")
+ONE_VARIANT = "which of its variants are in use is known to the servers alone: ask one, or purge it"
 
 
 class Desk:
@@ -59,7 +64,7 @@ class Desk:
         tallies = sorted(site.engine.tallies.items())
         return {
             "app": site.name,
-            "worker": {"host": platform.node(), "pid": os.getpid()},
+            "worker": self._where()["worker"],
             "at": site.engine.clock(),
             "stats": site.engine.stats(),
             "views": {view: tally.counts() for view, tally in tallies},
@@ -97,45 +102,100 @@ class Desk:
         """What is stored: ``entries`` are rows as of `survey.row`, ``count`` how many there are.
 
         ``shared`` lists the shared store, at most 10,000 entries of it, in place of this process's
-        memory. Raises `ValueError` for a state or an order that there is not.
+        memory. ``partial`` says why these are not all, and is empty where they are; ``silent``
+        whether that is because the store did not answer. Raises `ValueError` for a state or an
+        order that there is not.
         """
-        site, now = self._site, self._site.engine.clock()
+        wanted = Wanted(view, tag, state, search)
+        check_sort(sort)
+        store, now, listing = self._site.store, self._site.engine.clock(), Listing([])
         if shared:
-            listed: list[Any] = self._ask(self._listed, [])
-            rows = [row(key, entry, now) for key, entry in listed]
+            listing = self._ask(partial(self._listed, MOST_LISTED), CLOSED)
+            found = (
+                Found(key, entry)
+                for key, entry in listing.entries
+                if wanted.by_key(key) and wanted.by_entry(entry, now)
+            )
+            rows, count = rows_of(found, now, sort, limit)
         else:
-            rows = rows_in(site.store, now)
-        found = select(rows, view=view, tag=tag, state=state, search=search, sort=sort)
-        source = "store" if shared else "memory"
-        return {"entries": found[:limit], "count": len(found), "source": source, "at": now}
+            rows, count = rows_of(found_in(store, now, wanted), now, sort, limit)
+        return {
+            "entries": rows, "count": count, "source": "store" if shared else "memory", "at": now,
+            "partial": listing.partial, "silent": listing.silent,
+        }  # fmt: skip
 
-    async def _listed(self) -> list[Any]:
-        tier, soft = self._site.engine.tier, self._site.store.stamps.soft
-        listed = [] if tier is None else await tier.keys(MOST_LISTED)
-        return [
+    async def _listed(self, most: int) -> Listing:
+        tier = self._site.engine.tier
+        return UNLISTED if tier is None else self._softened(await tier.listing(most))
+
+    async def _under(self, keys: Iterable[Hashable]) -> Listing:
+        tier = self._site.engine.tier
+        return UNLISTED if tier is None else self._softened(await tier.under(map(digest, keys)))
+
+    def _softened(self, listing: Listing) -> Listing:
+        """As it would be served: stale, where a soft purge concerns it."""
+        soft = self._site.store.stamps.soft
+        entries = [
             (key, replace(entry, fresh_until=min(entry.stored, entry.fresh_until)))
             if soft.latest(key, entry.tags) > entry.born
             else (key, entry)
-            for key, entry in listed
+            for key, entry in listing.entries
         ]
+        return Listing(entries, listing.partial, listing.silent)
 
     def show(self, url: str) -> dict[str, Any]:
-        """What is stored of a URL or path: its own rows, its variants', and what it reads."""
-        site = self._site
+        """What is stored of a URL or path: its own rows, its variants', and what it reads.
+
+        With ``partial`` and ``silent`` as of `entries`: in a shared store it is looked up where it
+        would lie, and then other queries and variants of it are looked for.
+        """
+        site, now, listing = self._site, self._site.engine.clock(), Listing([])
         path, query = site.purge_names(self._local(url))
-        rows = rows_in(site.store, site.engine.clock())
+        found = {one.key: one for one in found_in(site.store, now, keys=self._stored(path, query))}
         if self.in_fleet:
             self._refuse_on_loop("show")
-            shared = self.entries(shared=True, limit=MOST_LISTED)["entries"]
-            rows += [one for one in shared if one["id"] not in {known["id"] for known in rows}]
-        found = [one for one in rows if one["path"] == path]
-        if query is not None:
-            found = [one for one in found if one["query"] == query]
-        return {"url": url, "entries": select(found, notes=True), "life": self._life_of(found)}
+            try:
+                plain = site.load_of(self._local(url))
+            except ValueError:
+                plain = None
+            listing = self._ask(partial(self._of_url, path, query, plain), CLOSED)
+            found = {**{key: Found(key, entry) for key, entry in listing.entries}, **found}
+        rows, _ = rows_of(found.values(), now)
+        return {
+            "url": url, "entries": rows, "life": self._life_of(rows), "partial": listing.partial,
+            "silent": listing.silent,
+        }  # fmt: skip
+
+    def _stored(self, path: str, query: str | None) -> list[Hashable]:
+        """The keys under a path in memory, and those of its URLs, each once."""
+        keys = self._site.store.variants(path, query)
+        return list(dict.fromkeys([*map(base_of, keys), *keys]))
+
+    async def _of_url(self, path: str, query: str | None, plain: Load | None) -> Listing:
+        """What the store has of a path: at keys that are known, then wherever it may be."""
+        known = [*self._stored(path, query), *([] if plain is None else [plain.base])]
+        entries = dict((await self._under(known)).entries)
+        note = None if plain is None else entries.get(plain.base)
+        if plain is not None and plain.under is not None and note is not None and note.names:
+            entries.update((await self._under([plain.under(note.names)[0]])).entries)
+        listing = await self._listed(MOST_LISTED)
+        entries = {**dict(listing.entries), **entries}
+        of_it = [
+            (key, entry)
+            for key, entry in entries.items()
+            if isinstance(url := base_of(key), ViewKey)
+            and url.path == path
+            and query in (None, url.query)
+        ]
+        return Listing(of_it, listing.partial, listing.silent)
 
     def entry(self, id: str) -> dict[str, Any]:
         """One entry by its id, with its variants and its life; raises `LookupError`."""
-        rows = rows_in(self._site.store, self._site.engine.clock())
+        store, now = self._site.store, self._site.engine.clock()
+        key = self._key_of(id)
+        url_of_it = base_of(key)
+        keys = [] if key is None else dict.fromkeys([key, *store.keys_of(url_of_it)])
+        rows, _ = rows_of(found_in(store, now, keys=keys), now)
         found = next((one for one in rows if one["id"] == id), None)
         path, tags = ("", ()) if found is None else (found["path"], found["tags"])
         if found is None:  # what purged it names its path, which is known by what else happened
@@ -144,9 +204,23 @@ class Desk:
         lives = [one.shown() for one in self.life.of(id, path, tags)]
         if found is None and not any(one["id"] == id for one in lives):
             raise LookupError(f"no entry {id!r} is in this process's memory, or was of late")
-        url_id = found["url_id"] if found else next(o["url_id"] for o in lives if o["id"] == id)
-        beside = [one for one in rows if one["url_id"] == url_id and one["id"] != id]
+        if found is None:
+            url_id = next(one["url_id"] for one in lives if one["id"] == id)
+            keys = store.keys_of(self._key_of(url_id))
+            rows, _ = rows_of(found_in(store, now, keys=keys), now)
+        beside = [one for one in rows if one["id"] != id]
         return {"id": id, "entry": found, "beside": beside, "life": lives}
+
+    def _key_of(self, id: str) -> Hashable:
+        """The key in memory of which that is the digest, its variants' URLs too, else None."""
+        for index, key in enumerate(self._site.store.memory.keys()):
+            if index % AT_ONCE == AT_ONCE - 1:
+                time.sleep(0)
+            if digest(key) == id:
+                return key
+            if type(key) is VariantKey and digest(key.base) == id:
+                return key.base
+        return None
 
     def _life_of(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         lives = {
@@ -205,20 +279,22 @@ class Desk:
         return [] if tier is None else await tier.workers()
 
     def routes(self) -> list[str]:
-        """The paths of all cached views that take GET and have no arguments."""
-        app = self._app
-        paths = {
-            rule.rule
-            for rule in app.url_map.iter_rules()
-            if "GET" in (rule.methods or ()) and not rule.arguments
-            if find_view(app.view_functions.get(rule.endpoint)) is not None
-        }
+        """The paths of all cached views that take GET and need no arguments."""
+        app, paths = self._app, set()
+        for rule in app.url_map.iter_rules():
+            given = rule.defaults or {}
+            if "GET" not in (rule.methods or ()) or not rule.arguments <= given.keys():
+                continue
+            if find_view(app.view_functions.get(rule.endpoint)) is None:
+                continue
+            if (built := rule.build(given, append_unknown=False)) is not None:
+                paths.add(built[1])
         return sorted(paths)
 
     def tags(self) -> list[str]:
         """The tags of what is in this process's memory, sorted."""
-        rows = rows_in(self._site.store, self._site.engine.clock())
-        return sorted({tag for one in rows for tag in one["tags"]})
+        found = found_in(self._site.store, self._site.engine.clock())
+        return sorted({tag for one in found for tag in one.entry.tags})
 
     # Acting.
 
@@ -230,20 +306,56 @@ class Desk:
         """Load a URL, unless it is fresh and not ``force``; what came of it, and in how long.
 
         ``outcome`` is "stored", "fresh" (nothing was to be done), "pass" (it is not stored, and
-        ``reason`` says why), "uncached" (no cached view answers it) or "failed". Never raises for
-        the load's sake.
+        ``reason`` says why), "uncached" (no cached view answers it) or "failed", be it one of its
+        variants alone. Never raises for the load's sake. ``worker`` and ``alone`` as of `purge`.
         """
         self._refuse_on_loop("load")
-        began = time.monotonic()
-        try:
-            outcome, reason = self._loaded(url, force, why)
-        except Exception as error:
-            outcome, reason = "failed", f"{type(error).__name__}: {error}"
-        seconds = time.monotonic() - began
-        return {"url": url, "outcome": outcome, "reason": reason, "seconds": seconds}
+        return self._begin(url, force, why)()
 
-    def _loaded(self, url: str, force: bool, why: Because) -> tuple[str, str]:
-        engine = self._site.engine
+    def refresh_all(self, urls: Iterable[str]) -> list[dict[str, Any]]:
+        """Load URLs anew, a few at a time, and wait for all; see `load`."""
+        self._refuse_on_loop("refresh_all")
+        begun: deque[Callable[[], dict[str, Any]]] = deque()
+        done = []
+        for url in urls:
+            if len(begun) == TOGETHER:
+                done.append(begun.popleft()())
+            begun.append(self._begin(url, True, "refresh"))
+        return done + [end() for end in begun]
+
+    def _begin(self, url: str, force: bool, why: Because) -> Callable[[], dict[str, Any]]:
+        """Begin to load a URL; what is returned waits, and says what came of it."""
+        began, ended = time.monotonic(), list[float]()
+
+        def outcome_of(error: Exception) -> tuple[str, str]:
+            return "failed", f"{type(error).__name__}: {error}"
+
+        try:
+            begun = self._begun(url, force, why)
+        except Exception as error:
+            begun = outcome_of(error)
+        for waiter in begun if isinstance(begun, list) else ():
+            waiter.future.add_done_callback(lambda _: ended.append(time.monotonic()))
+
+        def end() -> dict[str, Any]:
+            try:
+                outcome, reason = self._ended(begun, force) if isinstance(begun, list) else begun
+            except Exception as error:
+                outcome, reason = outcome_of(error)
+            whole = isinstance(begun, list) and len(ended) == len(begun)
+            seconds = (max(ended) if whole else time.monotonic()) - began
+            done = {"url": url, "outcome": outcome, "reason": reason, "seconds": seconds}
+            return {**done, **self._where()}
+
+        return end
+
+    def _where(self) -> dict[str, Any]:
+        """Which process this is, and whether others hear of what it does."""
+        worker = {"host": platform.node(), "pid": os.getpid()}
+        return {"worker": worker, "alone": not self.in_fleet}
+
+    def _begun(self, url: str, force: bool, why: Because) -> list[Waiter] | tuple[str, str]:
+        """Who waits for the URL and its variants; an outcome where there is nothing to load."""
         if not self._site.enabled:
             return "pass", OFF
         try:
@@ -251,36 +363,113 @@ class Desk:
         except ValueError as error:
             return "uncached", str(error)
         loads = [plain, *(variants if force else ())]
-        waiters = [engine.enlist(load, force=force, why=why) for load in loads]
+        return [self._site.engine.enlist(load, force=force, why=why) for load in loads]
+
+    def _ended(self, waiters: list[Waiter], force: bool) -> tuple[str, str]:
+        engine = self._site.engine
         results = [engine.wait(waiter, engine.patience(waiter), "desk") for waiter in waiters]
-        return _outcome(results[0])
+        outcome, reason = _together([_outcome(result) for result in results])
+        if force and outcome == "stored" and len(waiters) == 1 and self._looks_on():
+            note = self._site.store.glance(waiters[0].load.base)
+            reason = ONE_VARIANT if note is not None and note.names else reason
+        return outcome, reason
+
+    def _looks_on(self) -> bool:
+        """Do others serve, and this process only asks and steers?"""
+        return self.shares and not self._site.shared.counts
 
     def purge(
-        self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), everything: bool = False,
-        stale: bool = False,
+        self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), ids: Iterable[str] = (),
+        everything: bool = False, stale: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
-        """Purge URLs (a path alone means every query of it), tags or everything.
+        """Purge URLs (a path alone means every query of it), tags, single entries or everything.
 
-        ``stale`` lets what it concerns be served while it is renewed. ``everybody`` says whether
-        the shared store has it, if there is one. Raises `ValueError` for a bad URL. Where the cache
-        is switched off nothing is purged, and ``reason`` says so.
+        ``ids`` are those of rows, or calls as rows write them, ``shop:price(3)``; an entry of a
+        URL goes with all the URL's variants. ``stale`` lets what it concerns be served while it is
+        renewed. ``purged`` names what was, ``unknown`` what of it no cached view answers and
+        nothing was stored of, and the ids of no entry; ``partial`` why these may be of one all the
+        same: not all of the store was looked at. ``everybody`` says whether all processes go
+        by it: the shared store has it. Where ``alone``, ``worker`` only has been purged: of the
+        others, if there are any, nothing is known. Raises `ValueError` for a bad URL. Where the
+        cache is switched off nothing is purged, and ``reason`` says so.
         """
         self._refuse_on_loop("purge")
-        site, done, everybody = self._site, [], True
+        site, done, told = self._site, [], True
         names = [(url, site.purge_names(self._local(url))) for url in urls]
+        answer = {"stale": stale, **self._where()}
         if not site.enabled:
-            return {"purged": [], "everybody": True, "stale": stale, "reason": OFF}
+            nothing: dict[str, Any] = {"purged": [], "unknown": [], "partial": ""}
+            return {**nothing, "everybody": True, **answer, "reason": OFF}
+        unknown = [url for url, (path, query) in names if self._is_unknown(url, path, query)]
         for url, (path, query) in names:
-            everybody &= self._purge(lambda e, p=path, q=query: e.purge_path(p, q, stale))  # type: ignore[misc]
+            told &= self._purge(lambda e, p=path, q=query: e.purge_path(p, q, stale))  # type: ignore[misc]
             done.append(url)
+        keys, strangers, partly = self._keys_called(ids)
+        for key in keys:
+            told &= self._purge(partial(_purge_key, key, stale))
+            done.append(url_of(key))
         if tags := tuple(tags):
-            everybody &= self._purge(lambda engine: engine.purge_tags(tags, stale))
+            told &= self._purge(lambda engine: engine.purge_tags(tags, stale))
             done += [f"tag {tag}" for tag in tags]
         if everything:
             site.sharing.forget()
-            everybody &= self._purge(lambda engine: engine.purge_all(stale))
+            told &= self._purge(lambda engine: engine.purge_all(stale))
             done.append("everything")
-        return {"purged": done, "everybody": everybody, "stale": stale}
+        everybody = told and not answer["alone"]
+        return {
+            "purged": done, "unknown": unknown + strangers, "partial": partly,
+            "everybody": everybody, **answer,
+        }  # fmt: skip
+
+    def _is_unknown(self, url: str, path: str, query: str | None) -> bool:
+        if self._site.store.variants(path, query):
+            return False
+        try:
+            self._site.route(self._local(url))
+        except ValueError:
+            return True
+        return False
+
+    def _keys_called(self, ids: Iterable[str]) -> tuple[list[Hashable], list[str], str]:
+        """The URLs and calls of which these are ids or names, each once; what is of none; and why
+        that is not certain.
+        """
+        sought, listing = list(dict.fromkeys(ids)), Listing([])
+        if not sought:
+            return [], [], ""
+        by_name: dict[str, list[Hashable]] = {name: [] for name in sought}
+        with_calls = any("(" in name for name in sought)
+        with_ids = any("(" not in name for name in sought)
+
+        def note(keys: Iterable[Hashable]) -> None:
+            for index, key in enumerate(keys):
+                if index % AT_ONCE == AT_ONCE - 1:
+                    time.sleep(0)
+                name = digest(key) if with_ids else ""
+                if name not in by_name and with_calls and isinstance(key, CallKey):
+                    name = url_of(key)
+                if name in by_name:
+                    by_name[name].append(base_of(key))
+
+        note(self._site.store.memory.keys())
+        left = [name for name, keys in by_name.items() if not keys]
+        if self.in_fleet and left:
+            listing = self._ask(partial(self._called, left), CLOSED)
+            note(key for key, _ in listing.entries)
+        found = dict.fromkeys(key for keys in by_name.values() for key in keys)
+        strangers = [name for name, keys in by_name.items() if not keys]
+        return list(found), strangers, listing.partial if strangers else ""
+
+    async def _called(self, names: list[str]) -> Listing:
+        """What lies in the store under these ids; all there is, where calls are among them."""
+        tier = self._site.engine.tier
+        if tier is None:
+            return UNLISTED
+        by_id = await tier.under(name for name in names if "(" not in name)
+        if by_id.partial or not any("(" in name for name in names):
+            return by_id
+        listing = await tier.listing(MOST_LISTED)
+        return Listing(by_id.entries + listing.entries, listing.partial, listing.silent)
 
     def _purge(self, purge: Callable[[Engine], Any]) -> bool:
         return self._site.purge(purge, _twin("purge"))
@@ -329,9 +518,8 @@ class Desk:
     def _local(self, url: str) -> str:
         """Path and query of a URL, as the app knows them: without where it is mounted."""
         path = local(url)
-        keys = map(base_of, self._site.store.memory.keys())
-        mounts = {key.script_name for key in keys if isinstance(key, ViewKey)}
-        for mount in sorted({self._site.base.script_name, *mounts}, key=len, reverse=True):
+        mounts = {self._site.base.script_name, *tuple(self._site.store.mounts)}
+        for mount in sorted(mounts, key=len, reverse=True):
             shown = quote(mount)
             if mount and (path == shown or path.startswith((f"{shown}/", f"{shown}?"))):
                 rest = path.removeprefix(shown)
@@ -341,6 +529,21 @@ class Desk:
 
 def _twin(call: str) -> str:
     return f"await asyncio.to_thread(desk.{call}, ...)"
+
+
+def _purge_key(key: Hashable, stale: bool, engine: Engine) -> Any:
+    if isinstance(key, ViewKey):
+        return engine.purge_path(key.path, key.query, stale)
+    assert isinstance(key, CallKey)
+    return engine.purge_call(key, stale)
+
+
+def _together(outcomes: list[tuple[str, str]]) -> tuple[str, str]:
+    """What came of a URL whose variants came to this, the plain one first."""
+    failed = [reason for outcome, reason in outcomes if outcome == "failed"]
+    if not failed or len(outcomes) == 1:
+        return outcomes[0]
+    return "failed", f"{len(failed)} of {len(outcomes)} variants failed: {failed[0]}"
 
 
 def _outcome(result: Result | None) -> tuple[str, str]:

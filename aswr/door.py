@@ -172,7 +172,6 @@ class Door:
         if result is None or result.how in (How.PASS, How.FAILED):
             return Awaited(load, why, result)
         view, more = missing.place.view.name, self._more(missing.place, missing.environ)
-        engine.ledger.note_miss(view, load.key)
         now = engine.clock()
         given: Given = loaded(engine, engine.tallies[view], load.key, result, now, why, **more)
         reply = reply_to(missing.environ, negotiated(missing.environ, given), now)

@@ -190,9 +190,9 @@ class Engine(Concert):
         """Purge a path with all its queries, or one URL; returns the clean-up to run."""
         return self._purge(Purge(keys=(path if query is None else (path, query),), soft=soft))
 
-    def purge_call(self, key: CallKey) -> Cleaning:
+    def purge_call(self, key: CallKey, soft: bool = False) -> Cleaning:
         """Purge one call of a memoized function; returns the clean-up to run."""
-        return self._purge(Purge(keys=(key,)))
+        return self._purge(Purge(keys=(key,), soft=soft))
 
     def purge_tags(self, tags: Iterable[str], soft: bool = False) -> Cleaning:
         """Purge every entry that bears one of the tags; returns the clean-up to run."""

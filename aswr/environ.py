@@ -16,6 +16,7 @@ Environ = dict[str, Any]
 MAX_REPEATS = 100  # header lines of one name that a request may carry
 # In HTTP/2 and later nothing but its end says whether a request has a body (RFC 9113 §8.1).
 MAYBE_BODY = "aswr.maybe_body"
+THREADS = "aswr.threads"  # how many answer here; where it is missing, a WSGI server knows it
 _REMEMBERED = 64  # characters of a header's name whose key is remembered
 
 

@@ -29,7 +29,7 @@ Kind = Literal[
     "hit",  # answered from memory, fresh; `seconds` is its age
     "stale",  # answered from memory, stale, `seconds` old; `reason`: "revalidating", "held-back",
     # or what it stands in for: "stale-if-error", "soft-timeout"
-    "miss",  # nothing usable was stored: the caller waits for a load
+    "miss",  # nothing usable was stored: the caller has waited for a load, whatever came of it
     "pass",  # the view was run in the caller's own request; `reason` says why
     "load_started",  # `cause` says who asked for it
     "load_finished",  # `seconds` it took; `reason` is what became of it, "store" if it was stored
@@ -132,6 +132,15 @@ class Events:
             of_signals = (kind for kind in KINDS if self._receivers(kind))
             self.wanted = frozenset().union(*(kinds for _, kinds in self._hooks), of_signals)
 
+    def _tidy(self) -> None:
+        """A receiver that was held weakly is gone: look again, unless one would have to wait."""
+        lock = _lock
+        if lock.acquire(blocking=False):
+            try:
+                self.look_again()
+            finally:
+                lock.release()
+
     def _receivers(self, kind: Kind) -> list[Callable[..., Any]]:
         """Who listens by signal to this app."""
         signal = SIGNALS[kind]
@@ -145,7 +154,7 @@ class Events:
         hooks = [hook for hook, kinds in self._hooks if kind in kinds]
         receivers = self._receivers(kind)
         if not hooks and not receivers:
-            self.look_again()  # a receiver that was held weakly is gone
+            self._tidy()
             return
         event = Event(kind, self._app, self._clock(), view, key, **more)
         for hook in hooks:

@@ -115,6 +115,14 @@ def best_of(name: str) -> tuple[str, tuple[str, ...], str | None] | None:
     return header, tuple(choices), default
 
 
+def named(name: str) -> str:
+    """An input, as people call it."""
+    if name.startswith("best ") and (found := best_of(name)) is not None:
+        header, offers, _ = found
+        return f"best {header} of {', '.join(offers)}"
+    return name
+
+
 @lru_cache(1024)
 def best(name: str, text: str | None) -> Hashable:
     found = best_of(name)

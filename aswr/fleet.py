@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace as changed
 from typing import Any
 from urllib.parse import quote
@@ -39,7 +39,7 @@ from .packed import pack
 from .scripts import CLAIM, NUMBER, READ, RELEASE, RENEW
 from .shelf import Shelf, bytes_in
 from .stamps import MICRO, NEVER, Purge, Stamps
-from .tier import ALONE, Claim, Ending, Lease, Say, Tier
+from .tier import ALONE, SILENT, Claim, Ending, Lease, Listing, Say, Tier
 from .values import Carrier
 
 log = logging.getLogger("aswr.fleet")
@@ -184,7 +184,7 @@ class Fleet(Tier):
         except Unreachable:
             self._doubt(Lease(key, token))
         except Refused as error:
-            log.debug("%r could not be claimed (%s)", key, error)
+            log.debug("%r could not be claimed (%s)", key, error, extra={"aswr_key": key})
         return ALONE
 
     def _doubt(self, lease: Lease) -> None:
@@ -240,7 +240,7 @@ class Fleet(Tier):
                 await self._save_note(base, entry)
             stored = await self._store(key, entry, own.token if own else "", told=True)
         except codec.Uncarriable:
-            log.debug("%r stays in memory", key)  # `packed` has said why
+            log.debug("%r stays in memory", key, extra={"aswr_key": key})  # `packed` has said why
         except TooLarge as error:
             self._say_too_large(key, error)
         finally:
@@ -275,7 +275,7 @@ class Fleet(Tier):
             while len(self._unsaved) > MOST_UNSAVED:
                 del self._unsaved[next(iter(self._unsaved))]
         except Refused as error:
-            log.debug("%r could not be stored (%s)", key, error)
+            log.debug("%r could not be stored (%s)", key, error, extra={"aswr_key": key})
             return False
         return True
 
@@ -316,7 +316,8 @@ class Fleet(Tier):
         except Unreachable:
             self._doubt(lease)
         except Refused as error:
-            log.debug("the lease of %r could not be given back (%s)", lease.key, error)
+            extra = {"aswr_key": lease.key}
+            log.debug("the lease of %r could not be given back (%s)", lease.key, error, extra=extra)
         # Here, too, somebody may have come since, and follow it.
         self.listener.ended_elsewhere(lease.key, Ending.GONE, 0.0)
 
@@ -354,7 +355,10 @@ class Fleet(Tier):
         with contextlib.suppress(Unreachable, Refused):
             kept = await shelf.link.run(RENEW, shelf.names(lease.key), *words, parse=int)
             if not kept and self._held.pop(lease.token, None) is not None:
-                log.debug("the lease of %r was lost; what it loads counts by its number", lease.key)
+                log.debug(
+                    "the lease of %r was lost; what it loads counts by its number", lease.key,
+                    extra={"aswr_key": lease.key},
+                )  # fmt: skip
                 self.listener.lease_lost(lease.key)
 
     def _recovered(self) -> None:
@@ -411,12 +415,17 @@ class Fleet(Tier):
         except (Unreachable, Refused):
             return []
 
-    async def keys(self, most: int) -> list[tuple[Hashable, Entry]]:
+    async def listing(self, most: int) -> Listing:
         try:
-            shelf = await self._ready()
-            return await shelf.everything(most)
+            return await (await self._ready()).everything(most)
         except (Unreachable, Refused):
-            return []
+            return Listing([], SILENT, True)
+
+    async def under(self, ids: Iterable[str]) -> Listing:
+        try:
+            return await (await self._ready()).under(ids)
+        except (Unreachable, Refused):
+            return Listing([], SILENT, True)
 
     def stats(self) -> dict[str, int]:
         shelf = self._shelf

@@ -191,6 +191,7 @@ class Flight:
     timer: asyncio.TimerHandle | None = None
     started: float | None = None  # when its load began, in the loop's time
     expired: bool = False
+    failed: bool = False  # that was a failure; not where everybody has passed by then
     names: tuple[str, ...] = ()  # inputs that its render has read so far
     heard: int = 0  # so many of them the loop has told the waiters
     passing: str = ""  # why everybody passes

@@ -10,6 +10,7 @@ from typing import Any
 
 from .codec import Entry
 from .events import Events, Kind
+from .fieldtext import named
 from .flight import Fate, Flight, Loaded
 from .keys import CallKey, view_of
 from .stamps import Purge
@@ -54,19 +55,22 @@ class Ledger:
         self.tallies[load.name].loads += 1
         self.events.tell("load_started", load.name, flight.key, cause=load.cause, token=flight)
 
-    def note_ended(self, flight: Flight, loaded: Loaded) -> None:
-        """A load came to this. On the loop; nothing where it never began."""
+    def note_ended(self, flight: Flight, loaded: Loaded, passes: str = "") -> None:
+        """A load came to this; ``passes``: why everybody passes now, which is no failure.
+
+        On the loop; nothing where it never began.
+        """
         if flight.started is None:
             return
         load, seconds = flight.load, flight.runtime.loop.time() - flight.started
         self.tallies[load.name].note_load(seconds)
-        failed = loaded.fate is Fate.FAILED or loaded.failed
+        failed = (loaded.fate is Fate.FAILED or loaded.failed) and not passes
         kind: Kind = "load_failed" if failed else "load_finished"
         if kind in self.events.wanted:
             if failed and flight.expired:  # whatever the code made of being cancelled
                 loaded = replace(loaded, value=flight.timeout_error())
-            reason = error_of(loaded) if failed else loaded.detail or loaded.fate.value
-            error = loaded.value if isinstance(loaded.value, BaseException) else None
+            reason = error_of(loaded) if failed else passes or loaded.detail or loaded.fate.value
+            error = loaded.value if isinstance(loaded.value, BaseException) and failed else None
             self.events.tell(
                 kind, load.name, flight.key, seconds=seconds, reason=reason, cause=load.cause,
                 token=flight, error=error,
@@ -80,8 +84,8 @@ class Ledger:
     def note_learned(self, flight: Flight, known: tuple[str, ...], names: tuple[str, ...]) -> None:
         """A URL was known to read the first, and is seen to read the others. On the loop."""
         if new := [name for name in names if name not in known]:
-            base = flight.load.base
-            self.events.tell("learned", flight.load.name, base, reason=", ".join(new), token=flight)
+            base, reason = flight.load.base, ", ".join(map(named, new))
+            self.events.tell("learned", flight.load.name, base, reason=reason, token=flight)
 
     def note_purged(self, purge: Purge, where: str = "") -> None:
         """Something is purged; ``where`` says that another process did. Any thread."""

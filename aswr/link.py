@@ -7,7 +7,8 @@ Commands that are asked for in one turn of the loop go out together, in one pipe
 those that carry bodies have lanes of their own, so that no look waits for an upload. A batch that
 is late, or broken off, opens the breaker, and everything that waits is told so at once: an outage
 is waited for once per process. What a single key answers (it holds another type, say) is an error
-of that key alone.
+of that key alone. Operators who look on have a lane in which answers may take longer, and from
+whose failures nothing follows: no curiosity cuts a process off.
 """
 
 import asyncio
@@ -29,6 +30,11 @@ MOST_COMMANDS = 128  # of a batch
 MOST_BYTES = 2**20  # of a batch, but for its last command
 SCAN_LIMIT = 30.0  # seconds for stepping over all keys
 BULK_LIMIT = 4.0  # times as long as a look may an upload take: nobody waits for it
+ASIDE_LIMIT = 5.0  # seconds for a batch of who looks on: he waits, and no request does
+# Why a scan ended before it had seen all keys.
+MORE = "there are more"
+LATE = "it takes too long to find all of them"
+GONE = "the store did not answer any more"
 # What a server says of itself, not of a key: as redis-py's errors, or in the text of others.
 _ERRORS_OF_THE_SERVER = {
     "OutOfMemoryError", "ReadOnlyError", "NoPermissionError", "MasterDownError", "ClusterDownError",
@@ -57,10 +63,14 @@ class _Command:
 
 @dataclass(slots=True)
 class _Lane:
-    """Commands that go out together, at most so many batches at a time, each in so many seconds."""
+    """Commands that go out together, at most so many batches at a time, each in so many seconds.
+
+    ``counts``: is a failure here one of the server?
+    """
 
     most: int
     limit: float
+    counts: bool = True
     waiting: deque[_Command] = field(default_factory=deque)
     batches: set["asyncio.Task[None]"] = field(default_factory=set)
     flushing: bool = False
@@ -82,6 +92,8 @@ class Link:
         self._task = task
         self._brief = _Lane(most=8, limit=timeout)
         self._bulk = _Lane(most=2, limit=timeout * BULK_LIMIT)
+        self._aside = _Lane(most=2, limit=max(ASIDE_LIMIT, timeout), counts=False)
+        self._lanes = (self._brief, self._bulk, self._aside)
         self._closed = False
         self.commands = 0  # sent, for the counters
 
@@ -89,31 +101,32 @@ class Link:
 
     async def run(
         self, script: Script, keys: tuple[str, ...], *args: Any, parse: Callable[[Any], T],
-        bulk: bool = False, probe: bool = False,
+        bulk: bool = False, aside: bool = False, probe: bool = False,
     ) -> T:  # fmt: skip
         """A script's reply, parsed; raises `Unreachable` or `Refused`.
 
-        ``probe`` asks whatever is known of the server.
+        ``bulk`` carries a body, ``aside`` is for who looks on. ``probe`` asks whatever is known of
+        the server.
         """
         words = ("EVALSHA", script.sha, len(keys), *keys, *args)
-        return self._parsed(await self._ask(words, script, bulk, probe), parse)
+        lane = self._bulk if bulk else self._aside if aside else self._brief
+        return self._parsed(await self._ask(words, script, lane, probe), parse, lane)
 
-    def _parsed(self, reply: Any, parse: Callable[[Any], T]) -> T:
+    def _parsed(self, reply: Any, parse: Callable[[Any], T], lane: _Lane) -> T:
         # Whatever it is that answers, it is not Redis, or not to this question.
         try:
             return parse(reply)
         except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
-            self._trip(f"an answer that makes no sense: {error!r}")
+            self._failed(lane, f"an answer that makes no sense: {error!r}")
             raise Unreachable from None
 
     async def _ask(
-        self, words: tuple[Any, ...], script: Script | None, bulk: bool, probe: bool
+        self, words: tuple[Any, ...], script: Script | None, lane: _Lane, probe: bool
     ) -> Any:
         if self._closed or (not self._breaker.closed and not probe):
             raise Unreachable
         loop = asyncio.get_running_loop()
         command = _Command(words, script, loop.create_future())
-        lane = self._bulk if bulk else self._brief
         lane.waiting.append(command)
         if not lane.flushing:
             lane.flushing = True
@@ -144,10 +157,10 @@ class Link:
                 await self._teach(batch, replies)
         except Exception as error:
             late = isinstance(error, TimeoutError)
-            self._trip(f"no answer in {lane.limit:g} s" if late else _text(error))
+            self._failed(lane, f"no answer in {lane.limit:g} s" if late else _text(error))
             return
         for command, reply in zip(batch, replies, strict=True):
-            self._hand_over(command, reply)
+            self._hand_over(lane, command, reply)
 
     async def _execute(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         self.commands += len(commands)
@@ -171,14 +184,14 @@ class Link:
             for index, reply in zip(unknown, await self._execute(texts), strict=True):
                 replies[index] = reply
 
-    def _hand_over(self, command: _Command, reply: Any) -> None:
+    def _hand_over(self, lane: _Lane, command: _Command, reply: Any) -> None:
         if isinstance(reply, Exception):
             text = _text(reply)
             if _is_of_the_server(reply, text):
-                self._trip(text)
+                self._failed(lane, text)
                 reply = Unreachable()
             else:
-                self._breaker.errors += 1
+                self._breaker.errors += lane.counts
                 reply = Refused(text)
         if command.reply.done():
             return
@@ -187,37 +200,48 @@ class Link:
         else:
             command.reply.set_result(reply)
 
+    def _failed(self, lane: _Lane, why: str) -> None:
+        if lane.counts:
+            self._trip(why)
+
     def _trip(self, why: str) -> None:
         self._breaker.trip(why)
         current = asyncio.current_task()
-        for lane in (self._brief, self._bulk):
+        for lane in self._lanes:
             _fail(list(lane.waiting), Unreachable())
             lane.waiting.clear()
             for batch in lane.batches - {current}:
                 batch.cancel()
 
-    async def scan(self, begins: str, ends: str, most: int) -> list[str]:
-        """Names of keys that begin and end so, at most ``most``; raises `Unreachable`.
+    async def scan(self, begins: str, ends: str, most: int) -> tuple[list[str], str]:
+        """Names of keys that begin and end so, at most ``most``, and why these are not all.
 
         Steps over all keys of the server, a thousand at a time: for operators, not for requests.
-        No step may take longer than an upload.
+        No step may take longer than an upload, and all of them half a minute. Raises `Unreachable`
+        where none was found before the server fell silent.
         """
         if self._closed or not self._breaker.closed:
             raise Unreachable
         pattern = re.sub(r"([*?\[\]\\^-])", r"\\\1", begins) + "*"
         found: set[str] = set()
         try:
-            async with asyncio.timeout(SCAN_LIMIT), asyncio.timeout(self._bulk.limit) as step:
+            async with (
+                asyncio.timeout(SCAN_LIMIT) as whole,
+                asyncio.timeout(self._bulk.limit) as step,
+            ):
                 loop = asyncio.get_running_loop()
                 async for name in self._client.scan_iter(match=pattern, count=1000):
                     step.reschedule(loop.time() + self._bulk.limit)
-                    if (text := name.decode(errors="replace")).endswith(ends):
-                        found.add(text)
-                    if len(found) >= most:
-                        break
+                    if not (text := name.decode(errors="replace")).endswith(ends):
+                        continue
+                    if len(found) >= most and text not in found:
+                        return sorted(found), MORE
+                    found.add(text)
         except Exception as error:
-            raise Unreachable(_text(error)) from None
-        return sorted(found)
+            if not found:
+                raise Unreachable(_text(error)) from None
+            return sorted(found), LATE if whole.expired() else GONE
+        return sorted(found), ""
 
     async def info(self) -> dict[str, Any]:
         """What the server says of itself, of a cluster one of its nodes; empty if it may not."""
@@ -273,7 +297,7 @@ class Link:
         """
         self._closed = True
         under_way: set[asyncio.Task[None]] = set()
-        for lane in (self._brief, self._bulk):
+        for lane in self._lanes:
             _fail(list(lane.waiting), Unreachable())
             lane.waiting.clear()
             under_way |= lane.batches

@@ -185,9 +185,10 @@ def loaded(
     engine: Engine, tally: Tally, where: Hashable, result: Result, now: float, why: Missed,
     **more: str,
 ) -> Given:  # fmt: skip
-    """What is given of a load that brought an answer."""
+    """What is given of a load that brought an answer; counted as a miss, or as the hit it is."""
     if result.how is How.HIT and result.entry is not None:
         return hit(engine, tally, where, result.entry, now, revalidating=True, **more)
+    engine.ledger.note_miss(tally.view, where)
     stored = result.how in (How.STORED, How.COLLAPSED)
     status = http.cache_status(
         fwd=why.fwd, fwd_status=result.status or False, stored=result.how is How.STORED,

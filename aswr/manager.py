@@ -166,7 +166,8 @@ class CacheManager(Decorators):
             self.start()
         except ValueError as error:
             if str(error) != self._refused:
-                log.error("aswr runs no periodic refresh: %s", error)
+                apps = ", ".join(engine.name for engine in self.engines())
+                log.error("aswr runs no periodic refresh: %s", error, extra={"aswr_app": apps})
             self._refused = str(error)
 
     # Periodic refresh and life cycle.

@@ -86,7 +86,8 @@ _STATS: Final = {
 }
 
 # What passes are classed by: the first of these that their reason begins with. A reason itself
-# may name any header or cookie.
+# may name any header or cookie. Entries carry it as text, to other processes too, so its class is
+# read off it; a test walks over all that the code can say.
 REASONS: Final = {
     "reads over": "answer",
     "reads ": "reads",  # the request brings what the view reads and nobody shares
@@ -103,6 +104,11 @@ REASONS: Final = {
     "streams ": "answer",
     "answers one": "answer",
     "its error": "answer",
+    "body ": "answer",
+    "status ": "answer",  # what by RFC 9111 alone answers one caller, and is not stored
+    "says no": "answer",
+    "is stale at once": "answer",
+    "store_if": "answer",
     "an argument": "argument",  # that no key can stand for
 }
 CLASSES: Final = (*dict.fromkeys(REASONS.values()), "other")

@@ -78,8 +78,6 @@ class Memoized:
         engine = site.engine
         _, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
-            if not engine.closed:
-                engine.ledger.note_miss(self.name, key)
             return None, self.load(site, key, args, kwargs)
         loads = decision.load and not engine.closed
         engine.ledger.note_hit(self.name, key, entry, _stale(decision.verdict, loads))
@@ -90,12 +88,15 @@ class Memoized:
     def finish(self, site: Site, load: Load, result: Result | None, refresh: bool) -> Any:
         """The result that the wait came to; raises what the load raised.
 
-        What is given out of the cache all the same is a hit, but to who asked for a ``refresh``.
+        Counted as a miss, or where it is given out of the cache all the same as a hit; not for who
+        asked for a ``refresh``.
         """
         engine = site.engine
         if result is None or result.how is How.FAILED:
             entry = engine.fallback(load)
             if entry is None:
+                if not refresh:
+                    engine.ledger.note_miss(self.name, load.key)
                 raise engine.waited_out(load) if result is None else result.value
             if result is not None and result.first:
                 tell_monitors(site.app, result.value)
@@ -103,6 +104,8 @@ class Memoized:
         else:
             entry, why = result.entry if result.how is How.HIT else None, ""
             if entry is None:
+                if not refresh:
+                    engine.ledger.note_miss(self.name, load.key)
                 return self._out(result.value)
             why = _stale(engine.judge(load.key, entry)[1].verdict, True)
         if not refresh:

@@ -168,7 +168,7 @@ class Writer:
         self._loop: Runtime | None = None  # whose task that is
         self._pid = os.getpid()
         self._written: dict[tuple[str, Labels], float] = {}  # under `_writing`
-        self._failed = False
+        self._failing: set[str] = set()  # kinds of writes
         self._metrics: dict[str, Counter | Gauge] = {}
         for metric in METRICS:
             # In no registry: a scrape reads the files.
@@ -207,7 +207,8 @@ class Writer:
 
     def _note_load(self, manager: CacheManager | None, event: Event) -> None:
         if manager is not None and not manager.looks_on:
-            self._guarded(lambda: self._write_load(event))
+            extra = {"aswr_app": event.app, "aswr_view": event.view}
+            self._guarded("load times", lambda: self._write_load(event), extra)
 
     def _write_load(self, event: Event) -> None:
         self._times.labels(event.app, event.view).observe(event.seconds or 0.0)
@@ -242,19 +243,20 @@ class Writer:
 
     def write(self) -> None:
         """Write what has changed; any thread."""
-        self._guarded(self._write)
+        apps = sorted({engine.name for engine in _engines(self.managers)})
+        self._guarded("counters", self._write, {"aswr_app": ", ".join(apps)})
 
-    def _guarded(self, write: Callable[[], None]) -> None:
-        """Let nobody fork meanwhile; what prevents it is logged, once."""
+    def _guarded(self, what: str, write: Callable[[], None], extra: dict[str, str]) -> None:
+        """Let nobody fork meanwhile; what prevents it is logged, once of each kind of write."""
         try:
             with _writing:
                 write()
         except Exception as error:
-            if not self._failed:
-                log.exception("metrics cannot be written (%r)", error)
-            self._failed = True
+            if what not in self._failing:
+                self._failing.add(what)
+                log.exception("metrics cannot be written: %s (%r)", what, error, extra=extra)
         else:
-            self._failed = False
+            self._failing.discard(what)
 
     def _write(self) -> None:
         if self._pid != os.getpid():

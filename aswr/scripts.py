@@ -254,22 +254,20 @@ return 1
 # What lies at a key. KEYS[1] entry; ARGV: bytes that the caller takes.
 LOOK: Final = Script(_HEAD + "return look(KEYS[1], ARGV[1])")
 
+# How many bytes lie at a key, 0 for nothing and for what is of another type. KEYS[1] entry.
+LENGTH: Final = Script("""
+local length = redis.pcall('STRLEN', KEYS[1])
+return type(length) == 'table' and 0 or length
+""")
+
 # Say how a worker is. KEYS[1] its status; ARGV: text, milliseconds.
 DESCRIBE: Final = Script("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1")
 
-# How all workers are. KEYS[1] workers; ARGV: what the names of statuses begin with, which lie in
-# the same slot. Returns workers and texts in turn.
-WORKERS: Final = Script("""
-local reply = {}
-for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local said = redis.call('GET', ARGV[1] .. worker)
-  if said then
-    table.insert(reply, worker)
-    table.insert(reply, said)
-  end
-end
-return reply
-""")
+# Who the workers are. KEYS[1] workers.
+WORKERS: Final = Script("return redis.call('ZRANGE', KEYS[1], 0, -1)")
+
+# How workers are. KEYS their statuses; returns a text, or nil, for each.
+STATUSES: Final = Script("return redis.call('MGET', unpack(KEYS))")
 
 # Keep a lease. KEYS as of CLAIM; ARGV: token, milliseconds. Returns whether it was still held.
 RENEW: Final = Script("""

@@ -6,26 +6,32 @@ but where they lie.
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from . import codec
 from .backplane import Backplane
-from .codec import Entry
+from .codec import Answer, Entry
 from .envelope import LARGEST, Envelopes, Unreadable, number_in
 from .keys import CallKey, digest
-from .link import MOST_COMMANDS, Link, Refused
+from .link import GONE, MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import pack, unpack
 from .runtime import Runtime
-from .scripts import DROP, LOOK, STORE
+from .scripts import DROP, LENGTH, LOOK, STORE
 from .stamps import MICRO, NEVER, Stamps
+from .tier import Listing
 
 log = logging.getLogger("aswr.fleet")
 
 LONGEST = 2**45  # milliseconds that Redis is asked to keep anything
 MOST_TOLD = 100  # workers that are told of everything; in larger fleets only what they must know
 AHEAD = 60 * MICRO  # what was born later than that after now was born nowhere
+BATCH_BYTES = 2**20  # of entries that are read at a time for who looks on, or one that is larger
+LISTED_BYTES = 2**28  # of entries that are read for one list
+LIST_LIMIT = 20.0  # seconds that a list may take
 
 Unpacker = Callable[[bytes], object]
 
@@ -73,7 +79,7 @@ class Shelf:
             entry, epoch = await self._off_loop(partial(self._open, key, data), len(data))
         except (Unreadable, ValueError) as error:
             self.unreadable += 1
-            log.debug("what lies at %r is no entry (%s)", key, error)
+            log.debug("what lies at %r is no entry (%s)", key, error, extra={"aswr_key": key})
             if not data or number_in(data) >= self._stamps.now():
                 await self.drop(key, NEVER)
             return None
@@ -121,18 +127,54 @@ class Shelf:
         data: bytes = await self._off_loop(seal, len(payload))
         return data
 
-    async def everything(self, most: int) -> list[tuple[Hashable, Entry]]:
-        """The living entries and their keys, at most so many, in no order; raises as `Link.run`."""
-        names = await self.link.scan(f"{self._prefix}{{", "}", most)
+    async def everything(self, most: int) -> Listing:
+        """The living entries, of at most so many; raises `Unreachable` where there is no answer."""
+        names, why = await self.link.scan(f"{self._prefix}{{", "}", most)
+        listing = await self._listing(names)
+        if listing.partial or not why:
+            return listing
+        partial = f"only the first {len(names):,} entries were looked at: {why}"
+        return Listing(listing.entries, partial, why == GONE)
+
+    async def under(self, ids: Iterable[str]) -> Listing:
+        """Those of the entries with these digests that live; raises `Unreachable`."""
+        return await self._listing([f"{self._prefix}{{{one}}}" for one in ids])
+
+    async def _listing(self, names: list[str]) -> Listing:
+        """What lies there, read a little at a time: nobody else waits for it."""
         found: list[tuple[Hashable, Entry]] = []
+        done, partial, silent = 0, "", False
+        try:
+            async with asyncio.timeout(LIST_LIMIT):
+                sizes = await self._sizes(names)
+                if sum(sizes.values()) > LISTED_BYTES:
+                    partial = f"more would be over {LISTED_BYTES >> 20} MiB"
+                for batch in _batches(sizes):
+                    listed = await asyncio.gather(*map(self._listed, batch))
+                    found += [pair for pair in listed if pair is not None]
+                    done += len(batch)
+        except (Unreachable, TimeoutError) as error:
+            if not done:
+                raise Unreachable from None
+            silent = isinstance(error, Unreachable)
+            partial = GONE if silent else f"it took {LIST_LIMIT:g} s"
+        if partial:
+            partial = f"only {done:,} of {len(names):,} entries were looked at: {partial}"
+        return Listing(found, partial, silent)
+
+    async def _sizes(self, names: list[str]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
         for first in range(0, len(names), MOST_COMMANDS):
             batch = names[first : first + MOST_COMMANDS]
-            listed = await asyncio.gather(*map(self._listed, batch))
-            found += [pair for pair in listed if pair is not None]
-        return found
+            asked = (self.link.run(LENGTH, (name,), parse=int, aside=True) for name in batch)
+            sizes.update(zip(batch, await asyncio.gather(*asked), strict=True))
+        return {name: size for name, size in sizes.items() if 0 < size <= LARGEST}
 
     async def _listed(self, name: str) -> tuple[Hashable, Entry] | None:
-        data = await self.link.run(LOOK, (name,), LARGEST, parse=bytes_in)
+        try:
+            data = await self.link.run(LOOK, (name,), LARGEST, parse=bytes_in, aside=True)
+        except Refused:
+            return None
         if data is None:
             return None
         try:
@@ -145,13 +187,15 @@ class Shelf:
         return (key, entry) if self._lives(key, entry, epoch) else None
 
     def _open_unknown(self, name: str, data: bytes) -> tuple[Hashable, Entry, int]:
-        """The entry at a name, and its key; of a result, which only its function can unpack here,
-        the bytes. Raises as `_open`."""
+        """The entry at a name, less what it carries, and its key. Raises as `_open`."""
         number, payload = self._envelopes.open(name.encode(), data)
         key = unpack(codec.key_in(payload))
-        as_bytes = bytes if isinstance(key, CallKey) else None
+        as_bytes = bytes if isinstance(key, CallKey) else None  # only its function can unpack it
         offset = self._stamps.offset / MICRO
-        return (key, *codec.decode(payload, number, offset, as_bytes))
+        entry, epoch = codec.decode(payload, number, offset, as_bytes)
+        value = entry.value
+        bare = Answer(value.status, (), b"") if isinstance(value, Answer) else None
+        return key, replace(entry, value=bare), epoch
 
     async def drop(self, key: Hashable, number: int) -> None:
         """Drop what lies at a key, unless it is newer than that; raises as `Link.run`."""
@@ -164,6 +208,22 @@ class Shelf:
 def names_beside(name: str) -> tuple[str, str, str, str]:
     """The name of an entry, of its lease, and of what is told of its load; see `scripts`."""
     return name, f"{name}:lease", f"{name}:awaited", f"{name}:read"
+
+
+def _batches(sizes: dict[str, int]) -> Iterator[list[str]]:
+    """Names, so many at a time as may be read together, and no more than may be read in all."""
+    batch: list[str] = []
+    size = total = 0
+    for name, length in sizes.items():
+        if total + length > LISTED_BYTES:
+            break
+        if batch and (size + length > BATCH_BYTES or len(batch) == MOST_COMMANDS):
+            yield batch
+            batch, size = [], 0
+        batch.append(name)
+        size, total = size + length, total + length
+    if batch:
+        yield batch
 
 
 def bytes_in(reply: Any) -> bytes | None:

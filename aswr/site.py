@@ -6,14 +6,16 @@ for the mark by which a wrapper is found.
 """
 
 import asyncio
+import importlib.metadata
 import os
+import platform
 import random
 import socket
 import sys
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 from flask import Flask
@@ -38,6 +40,15 @@ MOST_DESCRIBED = 50  # views of which a process tells the others; those with the
 SERVERS = ("gunicorn", "uvicorn", "granian", "hypercorn", "waitress", "uwsgi", "cheroot")
 EMPTY: Mapping[str, str] = {}
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
+
+
+class NoView(ValueError):
+    """No cached view answers GET there: what there is in its place, and the cure."""
+
+    def __init__(self, found: str, cure: str) -> None:
+        super().__init__(f"{found}: {cure}")
+        self.found = found
+        self.cure = cure
 
 
 class Decorated(Protocol):
@@ -134,6 +145,7 @@ class Site:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "server": server_kind(),
+            "versions": versions(),
             "began": self._began,
             "at": self.engine.clock(),
             "stats": self.engine.stats(),
@@ -320,10 +332,10 @@ class Site:
         function = app.view_functions[request.endpoint or ""]
         view, cls = find_method(function)
         if view is None:
-            raise ValueError(
-                f"the view at {path!r} ({request.endpoint}) is not cached: put "
-                "@manager.cacher(...) under its @app.route(...), and functools.wraps into "
-                "decorators between them"
+            raise NoView(
+                f"the view at {path!r} ({request.endpoint}) is not cached",
+                "put @manager.cacher(...) under its @app.route(...), and functools.wraps into "
+                "decorators between them",
             )
         name = view.key_name(cls)
         kept = query_of(self.plan_of(view).rules, (query or "").encode())
@@ -337,6 +349,13 @@ def _described(site: "weakref.ref[Site]") -> dict[str, Any]:
 def server_kind() -> str:
     """What serves in this process, by the modules that are loaded; empty if nothing is known."""
     return next((name for name in SERVERS if name in sys.modules), "")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What runs in this process: of aswr, of Flask and of Python."""
+    found = {name: importlib.metadata.version(name) for name in ("aswr", "flask")}
+    return {**found, "python": platform.python_version()}
 
 
 def secret_keys(app: Flask) -> list[str | bytes]:
@@ -378,12 +397,16 @@ def _refuse_unroutable(path: str, error: Exception | None) -> None:
     if error is None:
         return
     if isinstance(error, MethodNotAllowed):
-        raise ValueError(f"the route of {path!r} does not take GET, so there is nothing to cache")
+        raise NoView(
+            f"the route of {path!r} does not take GET, so there is nothing to cache",
+            "only answers to GET and HEAD are stored",
+        )
     if isinstance(error, RequestRedirect):
-        raise ValueError(f"{path!r} redirects to {error.new_url!r}; name that path instead")
-    raise ValueError(
-        f"no route matches {path!r}; name the path as the browser shows it, '/report', "
-        "and register the view (and its blueprint) before the app serves"
+        raise NoView(f"{path!r} redirects to {error.new_url!r}", "name that path instead")
+    raise NoView(
+        f"no route matches {path!r}",
+        "name the path as the browser shows it, '/report', and register the view (and its "
+        "blueprint) before the app serves",
     )
 
 

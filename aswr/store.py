@@ -17,6 +17,7 @@ from .keys import VariantKey, ViewKey, base_of
 from .stamps import MICRO, Stamps
 
 TIRE_AFTER = 16  # times as many variants as a URL has were displaced: then all count as less used
+MOST_MOUNTS = 100  # paths at which the app was seen to be mounted
 MOST_READY = 256  # entries, of half a kilobyte beyond what memory counts
 LARGEST_READY = 2**16  # bytes of a body: one may be held a while after it has left memory
 URL_BYTES = 56  # of a URL in the index from paths to URLs; 32 to 88, as full as that is
@@ -73,6 +74,7 @@ class Store:
         self._ready: dict[Hashable, tuple[Kept, Entry]] = {}  # what was peeked of late, as it is
         self._paths: dict[str, ViewKey | set[ViewKey]] = {}  # most paths have one URL
         self._urls: dict[ViewKey, Variants] = {}
+        self.mounts: set[str] = set()  # script names of what was stored, for who names a URL
         self._confirmed: dict[Hashable, int] = {}  # in which doubt it was compared
 
     def peek(self, key: Hashable) -> Entry | None:
@@ -228,6 +230,8 @@ class Store:
         url = base_of(key)
         if type(url) is not ViewKey:
             return
+        if url.script_name and len(self.mounts) < MOST_MOUNTS:
+            self.mounts.add(url.script_name)
         known = self._paths.setdefault(url.path, url)
         if isinstance(known, set):
             known.add(url)

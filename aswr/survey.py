@@ -3,17 +3,21 @@
 Any thread; reads, and changes nothing. Knows keys, entries and the store; must not know Flask.
 """
 
-import operator
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Final
+import heapq
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from .codec import Answer, Entry
-from .fieldtext import best_of
+from .fieldtext import named
 from .keys import CallKey, VariantKey, ViewKey, base_of, digest, view_of
 from .policy import Window, window
 from .store import Store
 
 LONGEST = 200  # characters of a call, or of a value that a variant has
+AT_ONCE = 200  # entries that are looked at before others have a turn
 
 _KINDS: Final = {
     "int", "bytes", "NoneType", "bool", "float", "complex", "Decimal", "Fraction", "UUID", "date",
@@ -24,15 +28,26 @@ _STATE: Final = {
     Window.NONE: "gone", Window.FRESH: "fresh", Window.MARGIN: "stale", Window.ERROR: "error",
     Window.GONE: "gone", Window.PASSING: "pass",
 }  # fmt: skip
-SORTS: Final[dict[str, tuple[Callable[[dict[str, Any]], Any], bool]]] = {
-    "url": (lambda row: (row["url"], str(row["variant"])), False),
-    "view": (operator.itemgetter("view"), False),
-    "state": (lambda row: STATES.index(row["state"]), False),
-    "age": (operator.itemgetter("age"), True),
-    "left": (operator.itemgetter("left"), False),
-    "size": (operator.itemgetter("size"), True),
-    "cost": (operator.itemgetter("cost"), True),
-    "uses": (operator.itemgetter("uses"), True),
+
+
+class Found(NamedTuple):
+    """What lies at a key, and how often it was read."""
+
+    key: Hashable
+    entry: Entry
+    uses: int = 0
+
+
+# In which order, and whether the greatest come first.
+SORTS: Final[dict[str, tuple[Callable[[Found, float], Any], bool]]] = {
+    "url": (lambda one, now: (url_of(one.key), str(variant_of(one.key))), False),
+    "view": (lambda one, now: view_of(one.key), False),
+    "state": (lambda one, now: STATES.index(state_of(one.entry, now)), False),
+    "age": (lambda one, now: now - one.entry.stored, True),
+    "left": (lambda one, now: left_of(one.entry, now), False),
+    "size": (lambda one, now: one.entry.size, True),
+    "cost": (lambda one, now: one.entry.cost, True),
+    "uses": (lambda one, now: one.uses, True),
 }
 
 
@@ -46,22 +61,23 @@ def url_of(key: Hashable) -> str:
     return _short(repr(base))
 
 
-def _arguments(args: Hashable) -> str:
-    if args == ():
-        return "()"
-    return repr(args) if isinstance(args, tuple) else f"({args!r})"
+def _arguments(args: Any) -> str:
+    each = (args,) if _stands_for_all(args) else args
+    return f"({', '.join(repr(one) if isinstance(one, str) else plain(one) for one in each)})"
+
+
+def _stands_for_all(args: Any) -> bool:
+    """Is it what ``key=`` said of a call, and not its arguments, each in its canonical form?"""
+    if not isinstance(args, tuple):
+        return True
+    first = args[0] if args else ()
+    return any(not isinstance(one, str | tuple) for one in args) or (
+        isinstance(first, str) and first.startswith("builtins.")
+    )
 
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def named(name: str) -> str:
-    """An input, as people call it."""
-    if name.startswith("best ") and (found := best_of(name)) is not None:
-        header, offers, _ = found
-        return f"best {header} of {', '.join(map(str, offers))}"
-    return name
 
 
 def variant_of(key: Hashable) -> dict[str, str]:
@@ -93,15 +109,24 @@ def _is_kind(word: object) -> bool:
     return isinstance(word, str) and ("." in word or word in _KINDS)
 
 
+def state_of(entry: Entry, now: float) -> str:
+    """In which of the `STATES` is it?"""
+    return "note" if entry.names else _STATE[window(entry, now)]
+
+
+def left_of(entry: Entry, now: float) -> float:
+    """Seconds that are left of the state that it is in."""
+    state = state_of(entry, now)
+    if state == "gone":
+        return 0.0
+    ends = entry.fresh_until if state == "fresh" else entry.stale_until
+    return max(0.0, (entry.error_until if state in ("error", "note") else ends) - now)
+
+
 def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any]:
     """An entry, for people. Times are in seconds since the epoch, ``age``, ``left`` and ``cost``
     in seconds; ``left`` is what is left of the state that it is in; ``size`` in bytes.
     """
-    state = "note" if entry.names else _STATE[window(entry, now)]
-    ends = {
-        "fresh": entry.fresh_until, "stale": entry.stale_until, "pass": entry.stale_until,
-        "error": entry.error_until, "note": entry.error_until,
-    }  # fmt: skip
     answer = entry.value if isinstance(entry.value, Answer) else None
     return {
         "id": digest(key),
@@ -111,13 +136,13 @@ def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any
         "path": base.path if isinstance(base := base_of(key), ViewKey) else "",
         "query": base.query if isinstance(base, ViewKey) else "",
         "variant": variant_of(key),
-        "state": state,
+        "state": state_of(entry, now),
         "stored": entry.stored,
         "fresh_until": entry.fresh_until,
         "stale_until": entry.stale_until,
         "error_until": entry.error_until,
         "age": max(0.0, now - entry.stored),
-        "left": max(0.0, ends.get(state, now) - now),
+        "left": left_of(entry, now),
         "size": entry.size,
         "cost": entry.cost,
         "uses": uses,
@@ -128,39 +153,85 @@ def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any
     }
 
 
-def rows_in(store: Store, now: float) -> list[dict[str, Any]]:
-    """Every entry of this process's memory that no purge concerns."""
-    found = []
-    for key in store.memory.keys():  # noqa: SIM118
-        entry = store.glance(key)
-        if entry is not None:
-            found.append(row(key, entry, now, store.uses(key)))
-    return found
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries somebody wants to see.
 
-
-def select(
-    rows: Iterable[dict[str, Any]], *, view: str = "", tag: str = "", state: str = "",
-    search: str = "", sort: str = "url", notes: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Those rows that are asked for, in that order; a "-" in front turns it round.
-
-    Notes, which say what a URL is known to read, come only if ``notes``, or by their state.
-    ``view`` is a part of a name, ``search`` one of a URL or a view's name. Raises `ValueError` for
-    a state or an order that there is not.
+    Notes, which say what a URL is known to read, only if ``notes``, or by their state. ``view`` is
+    a part of a name, ``search`` one of a URL or a view's name. Raises `ValueError` for a state that
+    there is not.
     """
-    if state and state not in STATES:
-        raise ValueError(f"no state {state!r}: there are {', '.join(STATES)}")
-    by = sort.removeprefix("-")
-    if by not in SORTS:
+
+    view: str = ""
+    tag: str = ""
+    state: str = ""
+    search: str = ""
+    notes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.state and self.state not in STATES:
+            raise ValueError(f"no state {self.state!r}: there are {', '.join(STATES)}")
+
+    def by_key(self, key: Hashable) -> bool:
+        """May what lies at a key be wanted?"""
+        sought = self.search.lower()
+        if not self.view and not sought:
+            return True
+        view = view_of(key)
+        if self.view not in view:
+            return False
+        return not sought or sought in view.lower() or sought in url_of(key).lower()
+
+    def by_entry(self, entry: Entry, now: float) -> bool:
+        """Is it wanted, if its key is?"""
+        if self.tag and self.tag not in entry.tags:
+            return False
+        return state_of(entry, now) == self.state if self.state else self.notes or not entry.names
+
+
+def found_in(
+    store: Store, now: float, wanted: Wanted | None = None, keys: Iterable[Hashable] | None = None
+) -> Iterator[Found]:
+    """What is in this process's memory and no purge concerns: all, or what lies at some keys.
+
+    Requests are served in between: it may be a long way through memory.
+    """
+    for index, key in enumerate(store.memory.keys() if keys is None else keys):
+        if index % AT_ONCE == AT_ONCE - 1:
+            time.sleep(0)
+        if wanted is not None and not wanted.by_key(key):
+            continue
+        entry = store.glance(key)
+        if entry is not None and (wanted is None or wanted.by_entry(entry, now)):
+            yield Found(key, entry, store.uses(key))
+
+
+def check_sort(sort: str) -> None:
+    """Raise `ValueError` for an order that there is not."""
+    if sort.removeprefix("-") not in SORTS:
         raise ValueError(f"cannot sort by {sort!r}: there are {', '.join(SORTS)}, each with a -")
-    order, falling = SORTS[by]
-    sought = search.lower()
-    found = [
-        one
-        for one in rows
-        if view in one["view"]
-        and (not tag or tag in one["tags"])
-        and (one["state"] == state if state else notes or one["state"] != "note")
-        and (not sought or sought in one["url"].lower() or sought in one["view"].lower())
-    ]
-    return sorted(found, key=order, reverse=falling != sort.startswith("-"))
+
+
+def rows_of(
+    found: Iterable[Found], now: float, sort: str = "url", limit: int | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """The first so many rows of these in an order, and how many there are of all.
+
+    A "-" in front turns the order round; raises as `check_sort`.
+    """
+    check_sort(sort)
+    order, falling = SORTS[sort.removeprefix("-")]
+    count = 0
+
+    def counted() -> Iterator[Found]:
+        nonlocal count
+        for one in found:
+            count += 1
+            yield one
+
+    most, every = sys.maxsize if limit is None else limit, counted()
+    pick = heapq.nlargest if falling != sort.startswith("-") else heapq.nsmallest
+    picked = pick(most, every, key=lambda one: order(one, now))
+    for _ in every:
+        pass  # of no rows at all none is looked at
+    return [row(one.key, one.entry, now, one.uses) for one in picked], count

@@ -7,7 +7,7 @@ slow or full of garbage reads as empty; nothing here raises for its sake.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -68,6 +68,22 @@ class Claim:
 
 
 ALONE = Claim(Say.ALONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in a store, in no order: keys, and entries without what they carry.
+
+    ``partial`` says why that is not all, and ``silent`` whether the store did not answer.
+    """
+
+    entries: "list[tuple[Hashable, Entry]]"
+    partial: str = ""
+    silent: bool = False
+
+
+SILENT = "the store did not answer"
+UNLISTED = Listing([], "there is no shared store that can be listed")
 
 
 class Listener(Protocol):
@@ -196,9 +212,13 @@ class Tier(ABC):
         """How the store is, for a person: see `Fleet.health`."""
         return {}  # where nothing can be said
 
-    async def keys(self, most: int) -> list[tuple[Hashable, Entry]]:
-        """What lies in the store, at most so much of it, in no order."""
-        return []  # where it cannot be listed
+    async def listing(self, most: int) -> Listing:
+        """What lies in the store, of at most so many entries."""
+        return UNLISTED
+
+    async def under(self, ids: Iterable[str]) -> Listing:
+        """Those of the entries with these digests that lie in the store."""
+        return UNLISTED
 
     @abstractmethod
     def stats(self) -> dict[str, int]:

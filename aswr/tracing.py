@@ -13,7 +13,10 @@ meter provider. Imported by nobody but the app.
 """
 
 import importlib.metadata
+import math
 import os
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -24,13 +27,14 @@ from .events import Event
 from .flight import current_flight
 from .keys import CallKey, digest
 from .manager import CacheManager
-from .measures import LOAD, METRICS, Metric, read
+from .measures import LOAD, METRICS, Metric, Reading, read
 from .tally import BOUNDS
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import Span, SpanContext, TracerProvider
 
+MOMENT = 1.0  # seconds that a reading is good for: one collection asks for each metric once
 UNITS = {"seconds": "s", "bytes": "By", "": ""}
 
 
@@ -187,6 +191,8 @@ _tracers: "weakref.WeakSet[Tracer]" = weakref.WeakSet()
 def _forget() -> None:
     for tracer in list(_tracers):
         tracer.forget()
+    for instruments in list(_instruments.values()):
+        instruments.forget()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -203,6 +209,7 @@ class Instruments:
 
     def __init__(self, provider: "MeterProvider") -> None:
         self._managers: weakref.WeakSet[CacheManager] = weakref.WeakSet()
+        self.forget()
         meter = provider.get_meter("aswr", _version())
         self._times = meter.create_histogram(
             f"aswr.{LOAD.name}", UNITS[LOAD.unit], LOAD.help,
@@ -234,16 +241,35 @@ class Instruments:
 
         return end
 
+    def forget(self) -> None:
+        """Read anew; also in a forked child, where a thread that is not there may hold the lock."""
+        self._lock = threading.Lock()  # what is below is changed under it
+        self._reading = Reading()
+        self._read_at = -math.inf
+        self._told: set[str] = set()  # metrics that were observed by this reading
+
     def _record(self, event: Event) -> None:
         self._times.record(event.seconds or 0.0, {"app": event.app, "view": event.view})
 
     def _observe(self, metric: Metric, options: "CallbackOptions") -> "Iterable[Observation]":
         from opentelemetry.metrics import Observation
 
-        engines = [engine for manager in list(self._managers) for engine in manager.engines()]
-        for (name, labels), value in read(engines).items():
+        for (name, labels), value in self._reading_for(metric).items():
             if name == metric.name:
                 yield Observation(value, dict(zip(metric.labels, labels, strict=True)))
+
+    def _reading_for(self, metric: Metric) -> Reading:
+        """The counters as of now; the same for all metrics of one collection, read once.
+
+        A metric that is asked for again is so by the next collection, or by another reader's.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if metric.name in self._told or now - self._read_at > MOMENT:
+                engines = [e for manager in list(self._managers) for e in manager.engines()]
+                self._reading, self._read_at, self._told = read(engines), now, set()
+            self._told.add(metric.name)
+            return self._reading
 
 
 _instruments: "weakref.WeakKeyDictionary[Any, Instruments]" = weakref.WeakKeyDictionary()

@@ -303,7 +303,6 @@ class CachedView:
             return Pass(passing, names=found.names)
         if engine.closed:
             return Pass("closed")
-        engine.ledger.note_miss(self.name, found.key)
         return Pending(self.load(asked, found), missed(engine, asked.key, found))
 
     def _note_reads(self, names: tuple[str, ...]) -> None:
@@ -375,6 +374,7 @@ class CachedView:
         if result is None:
             older = self._older(context, pending, now, "soft-timeout")
             if older is None:
+                engine.ledger.note_miss(self.name, pending.load.key)
                 raise engine.waited_out(pending.load)
             return older
         entry = engine.store.glance(pending.load.base)
@@ -407,6 +407,7 @@ class CachedView:
             if result.first and isinstance(result.value, BaseException):
                 tell_monitors(context.app, result.value)
             return older
+        self._site(context).engine.ledger.note_miss(self.name, pending.load.key)
         if isinstance(result.value, BaseException):
             raise result.value
         given = failed(result.value, pending.missed, **self._more(context))
@@ -489,5 +490,4 @@ def _awaited(asked: Asked) -> Pending | None:
     awaited: Awaited | None = dict.pop(asked.context.request.environ, AWAITED, None)  # not a read
     if awaited is None or awaited.load.base != asked.key:
         return None
-    asked.site.engine.ledger.note_miss(awaited.load.name, awaited.load.key)
     return Pending(awaited.load, awaited.missed, awaited)

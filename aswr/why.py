@@ -11,24 +11,25 @@ from flask.ctx import RequestContext
 
 from .calls import instance_maker
 from .codec import Entry
+from .cures import cure, failing
+from .fieldtext import named
 from .flight import Fate, Flight, Load, Loaded
 from .ledger import error_of
 from .lookup import Found
 from .names import Kind, key_of
 from .policy import Verdict, covers
-from .site import Site, find_method
-from .survey import named, plain, row, variant_of
+from .site import NoView, Site, find_method
+from .survey import plain, row, variant_of
 from .urls import MOST_NAMES
 from .views import Asked, CachedView, Pass
+from .words import VERDICTS
 
 Ask = Callable[[Callable[[], Any]], Any]  # a coroutine function's result, from the loop
 
-_SAYS = {
-    Verdict.FRESH: "hit: served from memory",
-    Verdict.STALE: "stale: served at once",
-    Verdict.MISS: "miss: the caller waits for a load",
-    Verdict.PASS: "pass: the view runs in the caller's own request",
-}
+_WORDS = {
+    Verdict.FRESH: "hit", Verdict.STALE: "stale", Verdict.MISS: "miss", Verdict.PASS: "pass",
+}  # fmt: skip
+_SAYS = {verdict: f"{word}: {VERDICTS[word]}" for verdict, word in _WORDS.items()}
 
 
 def environ_in(headers: Mapping[str, str]) -> dict[str, str]:
@@ -55,14 +56,14 @@ class Why:
     def answer(self) -> dict[str, Any]:
         """The verdict, the steps to it, and what would help.
 
-        ``verdict`` is "hit", "stale", "miss", "pass" or "none", where no cached view comes to
-        answer; ``steps`` are pairs of a name and what is to be said; ``rendered`` whether the view
-        was run.
+        ``verdict`` is "hit", "stale", "miss", "unstored" (a miss whose answer is not to be stored),
+        "pass" or "none", where no cached view comes to answer; ``steps`` are pairs of a name and
+        what is to be said; ``rendered`` whether the view was run.
         """
         verdict = self._walk()
         return {
             "url": self._url, "verdict": verdict, "steps": self._steps,
-            "rendered": self._rendered, "cures": list(dict.fromkeys(self._cures)),
+            "rendered": self._rendered, "cures": list(dict.fromkeys(filter(None, self._cures))),
         }  # fmt: skip
 
     def _say(self, step: str, *lines: str, **facts: Any) -> None:
@@ -71,8 +72,9 @@ class Why:
     def _walk(self) -> str:
         try:
             context, _, view, function = self._site.route(self._url, self._environ)
-        except ValueError as error:
-            self._say("route", str(error))
+        except NoView as error:
+            self._say("route", error.found)
+            self._cures.append(error.cure)
             return "none"
         except Exception as error:  # a converter's, say
             self._say("route", f"routing fails: {error!r}")
@@ -85,7 +87,7 @@ class Why:
         self._say_what_is_not_run(context, view, function)
         if not self._site.enabled:
             self._say("request", "passes: the cache is switched off (ASWR_ENABLED = False)")
-            self._cures.append("remove ASWR_ENABLED = False")
+            self._cures.append(cure("bypass", self._site.plan_of(view)))
             return "pass"
         try:
             context.push()
@@ -136,7 +138,9 @@ class Why:
             self._say("request", f"{calls} fails, and the request with it: {error!r}")
             return "none"
         if isinstance(asked, Pass):
-            self._say("request", f"passes: {asked.detail or asked.fwd}")
+            why = asked.detail or asked.fwd
+            self._say("request", f"passes: {why}")
+            self._cures.append(cure(why, self._site.plan_of(view)))
             return "pass"
         return self._look(view, asked)
 
@@ -147,7 +151,8 @@ class Why:
         self._say("key", *shown)
         self._say_reads(view, asked, found)
         if found.why:
-            self._say("verdict", _SAYS[Verdict.PASS], f"because it {found.why}")
+            self._say_noted(found)
+            self._say("verdict", _SAYS[Verdict.PASS], f"because {_it(found.why)}")
             carried = () if found.inputs is None else found.inputs.carried(found.names)
             self._cure(view, asked, carried, found.why)
             return "pass"
@@ -176,16 +181,24 @@ class Why:
         return found
 
     def _say_reads(self, view: CachedView, asked: Asked, found: Found) -> None:
-        if not found.names:
+        inputs = found.inputs
+        more = [name for name in _inputs_in(found.why) if name not in found.names]
+        if not found.names and not more:
             self._say("reads", "nothing more is known to be read of a request here")
             return
-        inputs = found.inputs
         values = inputs.under(found.names)[0] if inputs is not None else [None] * len(found.names)
         carried = () if inputs is None else inputs.carried(found.names)
         lines = []
         for name, value in zip(found.names, values, strict=True):
             lines.append(_read(name, value, asked, name in carried, view.notes.place(name)))
-        self._say("reads", *lines)
+        self._say("reads", *lines, *_reads(view, asked, more))
+
+    def _say_noted(self, found: Found) -> None:
+        """Of who passes: it may be stored that he does."""
+        entry = self._site.store.glance(found.key)
+        if entry is not None and entry.passing:
+            shown, left = row(found.key, entry, found.now), entry.fresh_until - found.now
+            self._say("stored", _stored(shown), f"no load is tried for {left:.0f} s", entry=shown)
 
     def _say_stored(self, found: Found) -> str:
         entry, now = found.entry, found.now
@@ -206,9 +219,7 @@ class Why:
         if verdict is Verdict.MISS and covers(entry, now):
             lines.append("if the load fails, what is stored is served (stale_if_error)")
         self._say("verdict", *lines)
-        return {Verdict.FRESH: "hit", Verdict.STALE: "stale", Verdict.PASS: "pass"}.get(
-            verdict, "miss"
-        )
+        return _WORDS[verdict]
 
     def _say_flight(self, found: Found) -> None:
         flight = self._site.engine.flights.get(found.key)
@@ -221,17 +232,20 @@ class Why:
         engine, wants = self._site.engine, asked.wants
         if wants is not None and wants.only_if_cached:
             self._say("request", "says only-if-cached, and is answered 504")
+            self._cures.append("leave only-if-cached out of the request, or warm the page first")
             return "none"
         if wants is not None and wants.no_store:
             self._say("request", "passes: it says no-store")
+            self._cures.append(cure("no-store", asked.plan))
             return "pass"
         if engine.closed:
             self._say("request", "passes: the cache is closed")
-            self._cures.append("manager.start() begins anew")
+            self._cures.append(cure("closed", asked.plan))
             return "pass"
         if passing := self._site.sharing.passing().get(asked.key.view):
             self._say(
-                "request", f"passes: several URLs of the view do, since it {passing}",
+                "request", f"passes: several URLs of the view do, since {_it(passing)}",
+                *_reads(view, asked, _inputs_in(passing)),
                 "now and then a load is tried all the same",
             )  # fmt: skip
             self._cure(view, asked, (), passing)
@@ -260,23 +274,29 @@ class Why:
     ) -> tuple[str, list[str]]:
         """What a render came to: the verdict that a request would get, and what is to be said."""
         names = tuple(sorted({*loaded.names, *flight.names}))
-        lines = [_read(name, "", asked, False, view.notes.place(name)) for name in names]
+        lines = _reads(view, asked, names)
         carried, mine = view.carried(asked, names), load.seen_by(names)[1]
         nobody = flight.passing or (loaded.detail if loaded.fate is Fate.PASS else "")
         if len(names) > MOST_NAMES:
             nobody = f"reads over {MOST_NAMES} inputs"
         if nobody or loaded.fate is Fate.PASS:
             self._cure(view, asked, carried, nobody)
-            return "pass", [*lines, f"nobody shares it: it {nobody}"]
+            lines += _reads(view, asked, [n for n in _inputs_in(nobody) if n not in names])
+            return "pass", [*lines, f"nobody shares it: {_it(nobody)}"]
         if mine:
             self._cure(view, asked, carried, mine)
-            return "pass", [*lines, f"this request would pass: it {mine}"]
+            return "pass", [*lines, f"this request would pass: {_it(mine)}"]
         if loaded.fate is Fate.FAILED or loaded.failed:
+            self._cures += [cure(loaded.detail, asked.plan) or failing(asked.plan)]
             return "miss", [*lines, f"it failed: {error_of(loaded)}"]
         if loaded.fate is Fate.STORE:
             return "miss", [*lines, self._would_be_stored(load, loaded)]
         why = loaded.detail or loaded.fate.value
-        return "miss", [*lines, f"it would not be stored: {why}"]
+        self._cures.append(cure(why, asked.plan))
+        lines.append(f"it would not be stored: {why}")
+        if loaded.fate is Fate.ONE or loaded.alone:
+            lines.append("one caller gets it; whoever waits with him passes")
+        return "unstored", lines
 
     def _would_be_stored(self, load: Load, loaded: Loaded) -> str:
         now = self._site.engine.clock()
@@ -287,18 +307,30 @@ class Why:
     def _cure(self, view: CachedView, asked: Asked, carried: Iterable[str], why: str) -> None:
         """What helps against these inputs, and those that ``why`` names."""
         kind = asked.plan.rules.kind
-        names = dict.fromkeys(carried)
-        for part in why.split("; "):
-            if part.startswith("reads ") and not part.startswith("reads over "):
-                names.update(dict.fromkeys(part.removeprefix("reads ").split(", ")))
-            elif part.startswith("writes "):
-                names[part] = None
+        names = dict.fromkeys([*carried, *_inputs_in(why)])
         self._cures += [view.notes.cause(name, kind(name)) for name in names]
+        self._cures.append(cure(why, asked.plan))
 
 
 def _lacks(found: Found) -> bool:
     """Is nothing stored that a request would be given?"""
     return not found.why and (found.entry is None or found.decision.verdict is Verdict.MISS)
+
+
+def _inputs_in(why: str) -> list[str]:
+    """What a reason says that is read, or written."""
+    names: list[str] = []
+    for part in why.split("; "):
+        if part.startswith("reads ") and not part.startswith("reads over "):
+            names += part.removeprefix("reads ").split(", ")
+        elif part.startswith("writes "):
+            names.append(part)
+    return names
+
+
+def _it(why: str) -> str:
+    """A reason as what follows "because"."""
+    return f"its answer says {why}" if why.startswith(("Cache-Control ", "Vary ")) else f"it {why}"
 
 
 def _policy(site: Site, view: CachedView) -> list[str]:
@@ -322,9 +354,15 @@ def _policy(site: Site, view: CachedView) -> list[str]:
     return lines
 
 
+def _reads(view: CachedView, asked: Asked, names: Iterable[str]) -> list[str]:
+    return [_read(name, "", asked, False, view.notes.place(name)) for name in names]
+
+
 def _read(name: str, value: Any, asked: Asked, carried: bool, place: str) -> str:
     kind = asked.plan.rules.kind(name)
     where = f" at {place}" if place else ""
+    if name.startswith("writes "):
+        return f"{name}{where}: for each caller anew, so nobody shares"
     if kind is Kind.NEVER:
         return f"{name}{where}: every request has one of its own, so nobody shares"
     if kind is Kind.PERSONAL:

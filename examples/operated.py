@@ -1,18 +1,21 @@
 """An app to look into from the command line: every command of ``flask aswr`` has something to show.
 
+The cache is in the server's memory, and the server answers who has its token:
+
+    python -c 'import secrets; print("export ASWR_ADMIN_TOKEN=" + secrets.token_hex())' >aswr.env
+    . ./aswr.env; flask --app examples/operated run
+
+and in another terminal, in the same folder:
+
+    . ./aswr.env; export ASWR_ADMIN_URL=http://127.0.0.1:5000/aswr
+    flask aswr warm --routes
+    flask aswr ls
+    flask aswr purge /
+
+Or all share a Redis, and commands ask that; then each needs the address, and the app:
+
     pip install 'aswr[redis]'
-    export REDIS_URL=redis://localhost:6379
-    flask --app examples/operated run
-
-and in another terminal, with the same REDIS_URL:
-
-    flask --app examples/operated aswr warm --routes
-    flask --app examples/operated aswr ls
-
-Without REDIS_URL the cache is in the server's memory, and the server answers. Set both for both:
-
-    export ASWR_ADMIN_TOKEN=$(python -c 'import secrets; print(secrets.token_urlsafe())')
-    export ASWR_ADMIN_URL=http://127.0.0.1:5000/aswr
+    export REDIS_URL=redis://localhost:6379 FLASK_APP=examples/operated
 """
 
 import os

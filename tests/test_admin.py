@@ -4,7 +4,11 @@ import base64
 import html
 import json
 import logging
+import os
+import platform
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any
@@ -51,6 +55,11 @@ def views(app: Flask, manager: CacheManager) -> list[str]:
     def hello() -> str:
         loads.append("hello")
         return request.accept_languages.best_match(["en", "de"], "en")
+
+    @app.post("/form")
+    @manager.cacher(timeout=60)
+    def form() -> str:
+        return "done"
 
     @app.get("/ip")
     @manager.cacher(timeout=60)
@@ -197,13 +206,20 @@ def test_the_token_opens_the_api(app: Flask, manager: CacheManager, views: list[
     client = app.test_client()
     assert client.get("/aswr/api/stats", headers=BEARER).json["app"] == "shop"
     done = client.post("/aswr/api/purge", headers=BEARER, json={"everything": True})
-    assert done.json == {"purged": ["everything"], "everybody": True, "stale": False}
+    assert done.json["purged"] == ["everything"]
+
+
+def fails() -> bool:
+    raise AttributeError("is_admin")
 
 
 @pytest.mark.parametrize("wrong", ["", "x", TOKEN + "x", TOKEN[:-1], "correct", "ä" * 20])
-def test_a_wrong_token_is_not_helped(app: Flask, manager: CacheManager, wrong: str) -> None:
-    """A wrong token is 401 even for whom authorize would let in."""
-    mount(app, manager, open_to(True), token=TOKEN)
+@pytest.mark.parametrize("no", [open_to(False), open_to("yes"), open_to(redirect("/in")), fails])
+def test_a_wrong_token_opens_nothing(
+    app: Flask, manager: CacheManager, wrong: str, no: Any
+) -> None:
+    """Whoever brings a wrong token, and is not let in without it, is told that it is wrong."""
+    mount(app, manager, no, token=TOKEN)
     headers = {"Authorization": f"Bearer {wrong}".encode().decode("latin-1")}
     response = app.test_client().get("/aswr/api/stats", headers=headers)
     assert response.status_code == 401
@@ -212,11 +228,35 @@ def test_a_wrong_token_is_not_helped(app: Flask, manager: CacheManager, wrong: s
 
 
 def test_without_a_token_none_is_right(app: Flask, manager: CacheManager) -> None:
-    """Where no token is set, whoever brings one is told what to set."""
-    mount(app, manager)
+    """Where no token is set, whoever brings one, and is not let in, is told what to set."""
+    mount(app, manager, open_to(False))
     response = app.test_client().get("/aswr/api/stats", headers=BEARER)
     assert response.status_code == 401
     assert "set ASWR_ADMIN_TOKEN" in response.json["error"]
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_bearers_of_the_app_are_its_own(
+    app: Flask, manager: CacheManager, views: list[str], token: str | None
+) -> None:
+    """An app, or a proxy before it, may log people in by a bearer of its own: authorize decides."""
+    mount(
+        app, manager, lambda: request.headers["Authorization"] == "Bearer of.the.app", token=token
+    )
+    client = app.test_client()
+    own = {"Authorization": "Bearer of.the.app"}
+    assert client.get("/aswr/api/stats", headers=own).status_code == 200
+    assert client.get("/aswr/api/stats", headers={"Authorization": "Bearer x"}).status_code == 401
+    # A proxy adds it to what other sites make a browser send, too.
+    everything = {"everything": True}
+    assert client.post("/aswr/api/purge", headers=own, json=everything).status_code == 403
+
+
+def test_a_bearer_is_answered_in_authorize_s_words(app: Flask, manager: CacheManager) -> None:
+    """A response that leads to no login is the answer to a wrong bearer, too."""
+    mount(app, manager, lambda: abort(404), token=TOKEN)
+    response = app.test_client().get("/aswr/", headers={"Authorization": "Bearer x"})
+    assert response.status_code == 404
 
 
 def test_where_the_token_comes_from(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,6 +536,29 @@ def test_the_api_acts(client: FlaskClient, views: list[str]) -> None:
     assert api(client, "entries").json["count"] == 0
 
 
+def test_urls_are_refreshed_together(
+    app: Flask, manager: CacheManager, gate: Any, background: Any
+) -> None:
+    """A list of URLs takes as long as its longest load, not as long as all of them."""
+
+    @app.get("/slow/<name>")
+    @manager.cacher(timeout=60)
+    def slow(name: str) -> str:
+        gate.hold()
+        return name
+
+    mount(app, manager, token=TOKEN)
+    urls = ["/slow/a", "/slow/b", "/nothing"]
+    ask = app.test_client().post
+    asked = background(lambda: ask("/aswr/api/refresh", headers=BEARER, json={"urls": urls}))
+    gate.await_arrival()
+    gate.await_arrival()
+    gate.open()
+    done = asked.result().json
+    assert [one["url"] for one in done] == urls
+    assert [one["outcome"] for one in done] == ["stored", "stored", "uncached"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "says"),
     [
@@ -577,7 +640,7 @@ def test_the_overview_sums_up(client: FlaskClient, clock: Any) -> None:
         client.get("/report/2026")
     client.get("/ip")
     page = text_of(client.get("/aswr/").text)
-    assert "Hit ratio 40.0\u202f%" in page
+    assert "Hit ratio 50.0\u202f%" in page
     assert "2 hits, 0 of them stale" in page
     assert f"{REPORT} 66.6\u202f% 2 0 1 0 1 0" in page
     assert "Why requests pass" in page
@@ -605,16 +668,13 @@ def test_the_overview_shows_flights(
     clock.tick(12)
     page = text_of(app.test_client().get("/aswr/").text)
     assert re.search(r"Loads in progress /slow \S+ · 1 waiting 12\u202fs", page)
-    assert re.search(r"\.slow 0\u202f% 0 0 1 0 1 0 \u2013 \u2013", page)
+    assert re.search(r"\.slow \u2013 0 0 0 0 1 0 \u2013 \u2013", page)
     gate.open()
     waiting.result()
 
 
 def test_which_process_is_shown(client: FlaskClient) -> None:
     """Every page says whose numbers these are, and that others have theirs."""
-    import os
-    import platform
-
     for path in PAGES:
         page = text_of(client.get(f"/aswr/{path}").text)
         assert f"Shown is process {os.getpid()} on {platform.node()}" in page
@@ -659,18 +719,28 @@ def test_an_entry_s_life(client: FlaskClient, clock: Any) -> None:
 
 
 def test_hostile_text_is_text(app: Flask, manager: CacheManager, client: FlaskClient) -> None:
-    """What visitors put into URLs, and filters into forms, is never HTML here."""
+    """What visitors put into URLs and headers, and filters into forms, is never HTML here."""
     attack = "<script>alert(1)</script>"
-    app.get("/files/<path:name>")(manager.cacher(timeout=60)(lambda name: name))
-    client.get(f"/files/{attack}")
-    client.get("/report/2026", query_string={attack: attack})
-    client.get("/hello", headers={"Accept-Language": attack})
+
+    @app.get("/files/<path:name>")
+    @manager.cacher(timeout=60, stale_if_error=60, tags=(attack,))
+    def files(name: str) -> str:
+        if name == "none":
+            raise RuntimeError(attack)
+        return request.headers.get("X-Theme", "")
+
+    client.get(f"/files/{attack}", query_string={attack: attack}, headers={"X-Theme": attack})
+    client.get("/files/none")
     for path in ("", "entries", f"entries?search={attack}&tag={attack}", f"why?url={attack}"):
         page = client.get(f"/aswr/{path}").text
         assert attack not in page
+    assert f"RuntimeError: {html.escape(attack)}" in client.get("/aswr/").text
     page = client.get("/aswr/entries").text
-    assert "%3Cscript" in page
-    assert f">/files/{html.escape(attack)}</a>" in page
+    assert f"<b>{html.escape(attack)}</b>" in page  # the variant
+    assert f">{html.escape(attack)}</a>" in page  # the tag
+    (row,) = (one for one in api(client, "entries").json["entries"] if one["variant"])
+    page = client.get(f"/aswr/entry/{row['id']}").text
+    assert attack not in page
     refused = client.get("/aswr/entry/" + attack)
     assert refused.status_code == 404
     assert attack not in refused.text
@@ -687,6 +757,8 @@ def test_buttons_go_back_and_say_what_they_did(client: FlaskClient, views: list[
         ({"url": "/report/2026", "stale": "yes"}, "served as it is until it is renewed"),
         ({"tag": "reports"}, "Purged tag reports."),
         ({"everything": "yes"}, "Purged everything."),
+        ({"url": "/nothing"}, "Nothing was purged: /nothing is no cached view&#39;s"),
+        ({"id": "none"}, "Nothing was purged: entry none is not stored any more."),
     ):
         location = send(client, "act/purge", **form).location
         assert location == "/aswr/"
@@ -695,6 +767,56 @@ def test_buttons_go_back_and_say_what_they_did(client: FlaskClient, views: list[
     assert "could not be loaded: RuntimeError" in client.get(location).text
     location = send(client, "act/refresh", url="/ip").location
     assert "is not stored: reads remote address" in client.get(location).text
+
+
+def test_buttons_say_where(client: FlaskClient) -> None:
+    """With memory alone, what is done is done in one process, and its page says in which."""
+    where = f"In process {os.getpid()} on {platform.node()} alone; other workers keep their own."
+    for what in ("refresh", "purge"):
+        location = send(client, f"act/{what}", url="/report/2026").location
+        assert where in client.get(location).text
+
+
+def test_buttons_of_a_cache_that_is_off(clock: Any) -> None:
+    """Where the cache is switched off nothing is purged, and it is said so."""
+    app = Flask("shop")
+    app.config["ASWR_ENABLED"] = False
+    mount(app, CacheManager(app, clock=clock))
+    client = app.test_client()
+    page = client.get(send(client, "act/purge", everything="yes").location).text
+    assert '<p class="note warning"><span>Nothing was purged: the cache is switched off' in page
+
+
+def test_calls_are_purged_by_their_entry(
+    app: Flask, manager: CacheManager, client: FlaskClient
+) -> None:
+    """A row of a memoized call has a button, too: it purges that call, and no other."""
+
+    @manager.memoize(timeout=60)
+    def price(number: int) -> int:
+        return number
+
+    with app.app_context():
+        price.sync(1)
+        price.sync(2)
+    rows = {one["url"]: one for one in api(client, "entries?search=price").json["entries"]}
+    name = next(url for url in rows if url.endswith("(1)"))
+    page = client.get("/aswr/entries").text
+    form = re.search(rf'name="id" value="({rows[name]["id"]})"', page)
+    assert form is not None
+    assert f'name="id" value="{form[1]}"' in client.get(f"/aswr/entry/{form[1]}").text
+    said = client.get(send(client, "act/purge", id=form[1]).location).text
+    assert f"Purged {name}." in html.unescape(said)
+    (left,) = api(client, "entries?search=price").json["entries"]
+    assert left["url"].endswith("(2)")
+    assert api(client, "purge", ids=[left["id"]]).json["purged"] == [left["url"]]
+
+
+def test_what_is_learned_is_named(client: FlaskClient) -> None:
+    """What a URL is seen to read is told as people call it."""
+    client.get("/hello")
+    page = text_of(client.get("/aswr/").text)
+    assert "reads more /hello best Accept-Language of en, de " in page
 
 
 @pytest.mark.parametrize(
@@ -812,7 +934,8 @@ def streams(app: Flask, client: FlaskClient) -> Iterator[tuple[live.Streams, Pau
     """The streams of the app, whose time is ours."""
     time = Pauses()
     history, _ = app.extensions["aswr.admin"]
-    made = live.Streams(64, time.pause, time)
+    made = live.Streams(time.pause, time)
+    made.limit = live.MOST_STREAMS
     app.extensions["aswr.admin"] = (history, made)
     yield made, time
     assert made.open == 0
@@ -883,15 +1006,36 @@ def test_streams_are_few(client: FlaskClient, streams: Any) -> None:
     client.head("/aswr/live", environ_overrides=THREADED).close()
 
 
-@pytest.mark.parametrize(("threads", "most"), [(64, 8), (8, 4), (2, 1), (1, 1)])
-def test_streams_leave_threads_to_others(app: Flask, threads: int, most: int) -> None:
-    """Of few threads under ASGI no more than half are held by those who look."""
-    made = live.Streams(threads)
-    with app.test_request_context():
+@pytest.mark.parametrize(("threads", "most"), [(None, 1), (64, 8), (8, 4), (2, 1), (1, 1)])
+def test_streams_leave_threads_to_others(app: Flask, threads: int | None, most: int) -> None:
+    """Of the bridge's threads at most half are held by those who look; of a WSGI server's, one."""
+    made = live.Streams()
+    bridged = {} if threads is None else {"aswr.threads": threads}
+    with app.test_request_context(environ_overrides={**THREADED, **bridged}):
         answers = [made.answer(lambda since: {"since": since}, 0.0) for _ in range(9)]
     assert [one.status_code for one in answers].count(200) == most
     for one in answers:
         one.close()
+
+
+@pytest.mark.parametrize("given", [0, 1, 3])
+def test_streams_as_many_as_one_says(app: Flask, manager: CacheManager, given: int) -> None:
+    """Who knows the server's threads says how many of them streams may hold, or that none may."""
+    mount(app, manager, streams=given)
+    client = app.test_client()
+    answers = [client.get("/aswr/live", environ_overrides=THREADED) for _ in range(4)]
+    assert [one.status_code for one in answers].count(200) == given
+    for one in answers:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [(-1, ValueError), (True, TypeError), ("2", TypeError)]
+)
+def test_streams_are_a_number(manager: CacheManager, wrong: Any, error: type[Exception]) -> None:
+    """What is no number of streams is refused where it is written."""
+    with pytest.raises(error, match="streams"):
+        blueprint(manager, open_to(True), streams=wrong)
 
 
 # What charts are drawn from.
@@ -945,38 +1089,32 @@ def test_sampling_begins_with_the_first_load(app: Flask, client: FlaskClient) ->
     assert STEP == 2.0
 
 
+def test_sampling_begins_where_everything_passes(app: Flask, client: FlaskClient) -> None:
+    """A process that loads nothing, since everything passes, has charts of its passes."""
+    history, _ = app.extensions["aswr.admin"]
+    client.post("/form")
+    wait_for(lambda: history.since(0) != [])
+
+
+def wait_for(true: Callable[[], bool], limit: float = 10.0) -> None:
+    """What another thread does at once, on a machine that is busy."""
+    over = threading.Event()
+    until = time.monotonic() + limit
+    while not true():
+        assert time.monotonic() < until
+        over.wait(0.01)
+
+
 # How values are shown.
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, shown.NONE), (0, "0 s"), (0.0004, "0 ms"), (0.25, "250 ms"), (0.9996, "1.0 s"),
-        (1, "1.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"),
-        (61, "1 min 1 s"), (3599.7, "1 h"), (3661, "1 h 1 min"), (86400, "1 d"),
-        (90061, "1 d 1 h"),
-    ],
-)  # fmt: skip
-def test_durations(seconds: float | None, text: str) -> None:
-    """A duration has the two units that say most, and never sixty of one."""
-    assert shown.duration(seconds).replace(shown.NARROW, " ") == text
-
-
-def test_sizes_counts_and_shares() -> None:
-    """Bytes in binary units, thousands apart, and a hundred per cent only of all."""
-    plain = lambda text: text.replace(shown.NARROW, " ")  # noqa: E731
-    assert [plain(shown.size(n)) for n in (0, 1023, 1536, 250 * 1024, 3 << 40)] == [
-        "0 B", "1023 B", "1.5 KiB", "250 KiB", "3.0 TiB",
+def test_quantities_do_not_break() -> None:
+    """Between a number and its unit, and between thousands, a page breaks no line."""
+    texts = [shown.duration(61), shown.size(1536), shown.count(1234567), shown.percent(0.5)]
+    assert texts == [
+        f"1{shown.NARROW}min 1{shown.NARROW}s", f"1.5{shown.NARROW}KiB",
+        f"1{shown.NARROW}234{shown.NARROW}567", f"50.0{shown.NARROW}%",
     ]  # fmt: skip
-    assert plain(shown.count(1234567)) == "1 234 567"
-    shares = (None, 0, 0.12345, 0.99999, 1)
-    assert [plain(shown.percent(one)) for one in shares] == [
-        shown.NONE,
-        "0 %",
-        "12.3 %",
-        "99.9 %",
-        "100 %",
-    ]
 
 
 def an_entry(stored: float, fresh: float, stale: float, error: float) -> dict[str, Any]:
@@ -1017,29 +1155,6 @@ def test_lines_are_to_scale(
 def happened(kind: str, at: float, **more: Any) -> dict[str, Any]:
     plain = {"seconds": None, "reason": "", "cause": "", "id": "e", "url_id": "u", "view": ""}
     return {"kind": kind, "at": at, **plain, **more}
-
-
-def test_a_load_is_one_line() -> None:
-    """Begin, end and storing of a load are told as one; what is under way, or failed, is told."""
-    life = [
-        happened("load_started", 0, cause="miss"),
-        happened("job", 1, reason="/a: began 1 load"),
-        happened("load_started", 1, cause="job"),
-        happened("load_finished", 2, seconds=1.0, reason="store", cause="job"),
-        happened("published", 2, seconds=1.0),
-        happened("load_started", 3, cause="miss"),
-        happened("load_failed", 4, seconds=1.0, reason="KeyError: 'a'", cause="miss"),
-        happened("published", 5, reason="loaded by another process"),
-        happened("job", 6, reason="/a: cannot run: no route"),
-        happened("load_started", 7, cause="refresh"),
-    ]
-    told = [(one["at"], one["kind"]) for one in shown.told(life)]
-    assert told == [
-        (7, "load_started"), (6, "job"), (5, "published"), (4, "load_failed"), (2, "load_finished"),
-        (0, "load_started"),
-    ]  # fmt: skip
-    assert shown.says(life[3]) == "a periodic refresh; took 1.0\u202fs"
-    assert shown.says(life[6]) == "a visitor waited for it; took 1.0\u202fs; KeyError: 'a'"
 
 
 def test_a_load_under_way_reaches_to_now() -> None:

@@ -1,22 +1,25 @@
 """The doctor: each line is there when it is right to be, and no failing check hides another."""
 
 import asyncio
+import importlib.metadata
 import json
 import logging
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from aiocache import SimpleMemoryCache
-from flask import Flask, request
+from flask import Blueprint, Flask, request
 
-from aswr import CacheManager, checkup
+from aswr import CacheManager, checkup, site
 from aswr import desk as desk_module
+from aswr.admin import blueprint
 from aswr.desk import Desk, desk_of
-from aswr.tier import Tier
+from aswr.tier import Lease, Tier
 
-from .conftest import Clock, Gate
+from .conftest import Background, Clock, Gate
 
 Lines = list[dict[str, str]]
 
@@ -51,8 +54,9 @@ def one(lines: Lines, name: str, state: str = "") -> dict[str, str]:
     return line
 
 
-def test_all_is_well(make: Callable[..., Desk]) -> None:
+def test_all_is_well(make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> None:
     """In good weather there is no warning, and every check has said something."""
+    monkeypatch.setattr(checkup, "SLOW_LOOP", 60.0)  # a busy machine is not what is looked at here
     lines = make(ASWR_ENABLED=True).doctor()
     assert [line for line in lines if line["state"] in ("warning", "error")] == []
     names = {line["name"] for line in lines}
@@ -79,6 +83,31 @@ class TestConfiguration:
         assert "at most 7 s" in found["found"]
         assert "up to 10 s" in found["found"]
 
+    def test_a_view_for_which_callers_wait_longer(self, make: Callable[..., Desk]) -> None:
+        """The longest wait is that of all cached views, and whose it is."""
+        app = Flask("shop")
+        desk = make(app=app, ASWR_WAIT_TIMEOUT=7, ASWR_DRAIN_TIMEOUT=3)
+        manager: CacheManager = app.extensions["aswr"]
+        for name, wait in (("short", 2), ("long", 90)):
+
+            def view() -> str:
+                return "x"
+
+            view.__qualname__ = name
+            cached = manager.cacher(timeout=60, wait_timeout=wait)(view)
+            app.add_url_rule(f"/{name}", name, cached)
+        found = one(desk.doctor(), "configuration")["found"]
+        assert f"callers wait at most 90 s ({__name__}:long)" in found
+        assert "up to 93 s" in found
+
+    def test_all_views_wait_less(self, make: Callable[..., Desk]) -> None:
+        """Where every cached view has less patience than the configuration, that counts."""
+        app = Flask("shop")
+        desk = make(app=app, cached=False, ASWR_WAIT_TIMEOUT=7)
+        cached = app.extensions["aswr"].cacher(timeout=60, wait_timeout=2)(lambda: "x")
+        app.add_url_rule("/", "page", cached)
+        assert "at most 2 s (" in one(desk.doctor(), "configuration")["found"]
+
     def test_the_default_wait(self, make: Callable[..., Desk]) -> None:
         """None means the default, and is said to."""
         found = one(make(ASWR_WAIT_TIMEOUT=None).doctor(), "configuration")
@@ -98,6 +127,18 @@ class TestConfiguration:
 
 
 class TestViews:
+    def test_how_many_are_cached(self, make: Callable[..., Desk]) -> None:
+        """Of the app's own views: not of static files, nor of the admin page."""
+        app = Flask("shop")
+        desk = make(app=app)
+        shelf = Blueprint("shelf", __name__, static_folder="static", url_prefix="/shelf")
+        shelf.add_url_rule("/plain", "plain", lambda: "x")
+        app.register_blueprint(shelf)
+        page = blueprint(app.extensions["aswr"], authorize=lambda: False)
+        app.register_blueprint(page, url_prefix="/aswr")
+        assert len(app.view_functions) > 10
+        assert one(desk.doctor(), "views")["found"] == "1 of 2 are cached"
+
     def test_none(self, make: Callable[..., Desk]) -> None:
         """An app without a cached view is told so."""
         line = one(make(cached=False).doctor(), "views")
@@ -113,12 +154,13 @@ class TestViews:
         def upside() -> str:
             return "x"
 
-        manager.cacher(timeout=60)(upside)
+        module = {"upside": manager.cacher(timeout=60)(upside)}  # where its name keeps it alive
         app.add_url_rule("/upside", "upside", upside)
         line = one(desk.doctor(), "views", "error")
         assert "upside" in line["found"]
         assert "stands above" in line["found"]
         assert line["cure"].startswith("put @app.route(...) on top")
+        assert module
 
     def test_a_wrapper_around_the_door(self, make: Callable[..., Desk]) -> None:
         """Public pages behind a wrapper are answered by the app, which is worth a warning."""
@@ -323,6 +365,7 @@ class TestStore:
             ({"offset": -3.5}, "clock", "warning", "-3.50 s"),
             ({"offset": 3.5}, "clock", "warning", "+3.50 s"),
             ({}, "lease", "ok", "3 workers share loads; this one holds 1"),
+            ({"workers": 1}, "lease", "ok", "1 worker shares loads; this one holds 1"),
         ],
     )
     def test_what_it_says_of_itself(
@@ -339,6 +382,88 @@ class TestStore:
         lines = of(desk.doctor(), name, state)
         assert any(says in line["found"] for line in lines), lines
         assert all(line["cure"] for line in lines) or state == "ok"
+
+
+class TestFleet:
+    @pytest.fixture
+    def desk(self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> Desk:
+        async def healthy(tier: Tier) -> dict[str, Any]:
+            return WELL
+
+        monkeypatch.setattr("aswr.plain.Plain.health", healthy, raising=False)
+        return make(cache=SimpleMemoryCache())
+
+    @pytest.mark.parametrize("name", ["aswr", "flask", "python"])
+    def test_half_a_roll_out(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """Workers of different versions are a warning, with how many have which."""
+        mine = site.versions()
+        fleet: list[dict[str, Any]] = [{"versions": mine}, {"versions": mine}, {"worker": "mute"}]
+
+        async def workers(tier: Tier) -> list[dict[str, Any]]:
+            return fleet
+
+        monkeypatch.setattr("aswr.plain.Plain.workers", workers, raising=False)
+        assert not of(desk.doctor(), "versions", "warning")
+        fleet.append({"versions": {**mine, name: "0.0.9"}})
+        line = one(desk.doctor(), "versions", "warning")
+        assert f"{name} {mine[name]} in 2, 0.0.9 in 1" in line["found"]
+        assert "roll-out" in line["cure"]
+
+    def test_each_tells_its_versions(self, desk: Desk) -> None:
+        """What a process says of itself has the versions of aswr, Flask and Python."""
+        (said,) = desk.workers()
+        assert said["versions"] == {
+            "aswr": importlib.metadata.version("aswr"),
+            "flask": importlib.metadata.version("flask"),
+            "python": platform.python_version(),
+        }
+
+
+class TestLeases:
+    @pytest.mark.parametrize(("age", "warned"), [(4.0, False), (9.0, False), (20.0, True)])
+    def test_one_that_is_held_for_long(
+        self, make: Callable[..., Desk], gate: Gate, clock: Clock, age: float, warned: bool
+    ) -> None:
+        """A load that outlasts all others by far, for which the fleet waits, is a warning."""
+        app = Flask("shop")
+        desk = make(app=app, cache=SimpleMemoryCache(), cached=False, ASWR_LEASE=5)
+        manager: CacheManager = app.extensions["aswr"]
+
+        def slow() -> str:
+            gate.hold()
+            return "x"
+
+        app.add_url_rule("/", "slow", manager.cacher(timeout=60)(slow))
+        engine = manager.site_of(app).engine
+        asking = Background(lambda: app.test_client().get("/"))
+        gate.await_arrival()
+        (flight,) = engine.flights.values()
+        flight.lease = Lease(flight.key, "token")
+        clock.tick(age)
+        assert not of(desk.doctor(), "lease", "warning"), "no load has ended: nobody knows"
+        engine.tallies[flight.load.name].note_load(0.9)  # within a second
+        assert [line["found"] for line in of(desk.doctor(), "lease", "warning")] == [
+            f"{flight.load.name} is loading for {age:.0f} s, and the fleet waits for it; none of "
+            "its loads took more than 1 s so far"
+        ] * warned
+        flight.lease = None
+        assert not of(desk.doctor(), "lease", "warning"), "nobody waits but here"
+        gate.open()
+        asking.result()
+
+    def test_one_that_would_be_held_for_long(self, make: Callable[..., Desk]) -> None:
+        """A long ASWR_LEASE where loads are quick lets a dead worker hold up the others."""
+        app = Flask("shop")
+        desk = make(app=app, cache=SimpleMemoryCache(), ASWR_LEASE=600)
+        tally = app.extensions["aswr"].site_of(app).engine.tallies["view"]
+        assert not of(desk.doctor(), "lease"), "no load has ended: nobody knows"
+        tally.note_load(2.0)
+        line = one(desk.doctor(), "lease", "warning")
+        assert "the others wait 600 s" in line["found"]
+        assert "none took more than 2.5 s" in line["found"]
+        assert line["cure"].startswith("ASWR_LEASE = 5")
+        tally.note_load(100.0)
+        assert not of(desk.doctor(), "lease"), "one took longer than is counted"
 
 
 class TestJobs:

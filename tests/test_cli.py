@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+from aiocache import SimpleMemoryCache
 from click.testing import CliRunner, Result
 from flask import Flask, request
 from flask.cli import FlaskGroup, ScriptInfo
@@ -24,9 +25,9 @@ from aswr import CacheManager
 from aswr.cli import aswr, shown, urls
 from aswr.cli import warm as warming
 from aswr.cli.remote import Remote, RemoteError
-from aswr.cli.screen import Cell, Column, Screen, clean, cut, fitted, size, span, width_of, wrap
-from aswr.cli.source import NOBODY, Source
-from aswr.cli.top import Rates, Top
+from aswr.cli.screen import Cell, Column, Screen, clean, cut, fitted, width_of, wrap
+from aswr.cli.source import NOBODY, UNLISTED, Source
+from aswr.cli.top import Rates, Top, lines
 from aswr.cli.urls import BadList, Found, parse, read_all
 from aswr.desk import desk_of
 
@@ -155,25 +156,6 @@ def test_output_that_knows_ascii_alone() -> None:
     Screen(out, terminal=True, width=80, colour=False).line("✓ all • is … 日")
     out.flush()
     assert data.getvalue() == b"+ all * is ~ \\u65e5\n"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (0.0042, "4 ms"), (0.0999, "0.1 s"), (1.25, "1.2 s"), (9.96, "10 s"), (99, "99 s"),
-     (100, "1 min 40 s"), (3600, "60 min"), (7200, "2 h"), (9000, "2 h 30 min"),
-     (200_000, "2 d 7 h")],
-)  # fmt: skip
-def test_durations(seconds: float, text: str) -> None:
-    """A duration is told in the units that matter."""
-    assert span(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB")]
-)
-def test_sizes(count: int, text: str) -> None:
-    """Bytes are told in the largest unit that fits."""
-    assert size(count) == text
 
 
 # Lists and sitemaps
@@ -491,7 +473,9 @@ def test_what_is_asked_of_a_server() -> None:
     assert [len(one["urls"]) for one in said[1:]] == [100, 50, 0]
     assert [one["tags"] for one in said[1:]] == [[], ["t"], []]
     assert [one["everything"] for one in said[1:]] == [False, False, True]
-    assert done == {"purged": ["x", "x"], "everybody": True, "stale": True}
+    assert done == {
+        "purged": ["x", "x"], "unknown": [], "everybody": True, "stale": True, "workers": [],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -814,10 +798,10 @@ def test_a_manager_at_work_is_left_alone(shop: Flask) -> None:
     assert shop.test_client().get("/report").headers["Cache-Status"].startswith("aswr; hit")
 
 
-def fresh_app(starts: bool = False) -> Flask:
+def fresh_app(starts: bool = False, cache: Any = None) -> Flask:
     """An app as a command loads it, with a job."""
     app = Flask("news")
-    manager = CacheManager(app)
+    manager = CacheManager(app, cache=cache)
 
     @app.route("/front")
     @manager.cacher(timeout=60, public=True)
@@ -871,6 +855,24 @@ def test_nobody_to_ask(args: list[str]) -> None:
     assert ("nobody else would have" in result.stderr) == (args[0] in ("refresh", "warm"))
 
 
+@pytest.mark.parametrize(
+    "args", [["ls"], ["stats"], ["show", "/front"], ["jobs"], ["purge", "/front"], ["top"]],
+    ids=lambda args: args[0],
+)  # fmt: skip
+def test_a_store_that_tells_nobody_what_is_in_it(args: list[str]) -> None:
+    """With a plain shared store commands do not say that the cache is in the server's memory."""
+    result = run(fresh_app(cache=SimpleMemoryCache()), *args)
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {UNLISTED}\n"
+    assert "in the memory of the app's server" not in result.stderr
+
+
+def test_a_store_that_tells_nobody_is_loaded_all_the_same() -> None:
+    """With a plain shared store what is loaded is there for all: refresh and warm work."""
+    result = run(fresh_app(cache=SimpleMemoryCache()), "refresh", "/front")
+    assert (result.exit_code, result.stdout.split("\t")[0]) == (0, "stored")
+
+
 def test_doctor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """doctor looks at the configuration without a server, and says that it is none."""
     result = run(fresh_app(), "doctor")
@@ -903,6 +905,85 @@ def test_a_server_is_asked_without_the_app() -> None:
         "/aswr/api/about",
         "/aswr/api/entries",
     ] * 2
+
+
+WORKER = {"pid": 1409, "host": "web1\x1b"}
+DONE = {"purged": ["/a"], "unknown": [], "everybody": False, "alone": True, "worker": WORKER}
+LOADED = {"url": "/a", "outcome": "stored", "reason": "", "seconds": 0.1, "alone": True,
+          "worker": WORKER}  # fmt: skip
+SHARED = {"alone": False, "everybody": True}
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [(["purge", "/a"], DONE), (["refresh", "/a"], [LOADED]), (["warm", "-"], LOADED)],
+    ids=["purge", "refresh", "warm"],
+)
+def test_a_server_s_worker_that_is_alone(args: list[str], answer: Any) -> None:
+    """What a server did in one worker's memory is said to be so, once, and what would help."""
+    with serving(saying(answer)) as (url, _):
+        result = asked_of(url, *args, input="/a\n/b\n")
+    said = [line for line in result.stderr.splitlines() if "alone" in line]
+    assert result.exit_code == 0
+    assert len(said) == 1
+    assert said[0].startswith(r"in process 1409 on web1\x1b alone: other workers of this server")
+    assert "Redis" in said[0]
+    with serving(saying([{**LOADED, "outcome": "uncached"}])) as (url, _):
+        assert "alone" not in asked_of(url, "refresh", "/a").stderr
+    shared = [{**LOADED, **SHARED}] if isinstance(answer, list) else {**answer, **SHARED}
+    with serving(saying(shared)) as (url, _):
+        assert "alone" not in asked_of(url, *args, input="/a\n").stderr
+
+
+def asked_of(url: str, *args: str, **options: Any) -> Result:
+    """A command that asks a server; there is no app."""
+    env = {"ASWR_ADMIN_URL": url, "ASWR_ADMIN_TOKEN": "t" * 16}
+    return CliRunner().invoke(aswr, [*args], env=env, **options)
+
+
+def test_many_questions_to_many_workers() -> None:
+    """Where a purge took several questions, each worker that answered one is named."""
+    answers = (json.dumps({**DONE, "worker": {"pid": n, "host": "a"}}).encode() for n in (7, 8))
+    with serving(lambda path: (200, {}, next(answers))) as (url, _):
+        result = asked_of(url, "purge", *(f"/{number}" for number in range(150)))
+    assert "in process 7 on a and process 8 on a alone" in result.stderr
+
+
+def test_a_purge_that_did_nothing() -> None:
+    """Where nothing was purged, the cache being switched off, that is an error, with its reason."""
+    answer = {**DONE, "purged": [], "reason": "the cache is switched off"}
+    with serving(saying(answer)) as (url, _):
+        result = asked_of(url, "purge", "/a")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "nothing was purged: the cache is switched off\n"
+
+
+def test_a_purge_of_what_is_not_there(shop: Flask) -> None:
+    """A path that no cached view answers is told, be it purged: it may be written wrong."""
+    result = run(shop, "purge", "/repotr")
+    assert (result.exit_code, result.stdout) == (0, "purged\t/repotr\n")
+    assert result.stderr == "/repotr: no cached view answers it\n"
+    assert run(shop, "purge", "/report").stderr == ""
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize(
+    "args", [["ls"], ["ls", "--json"], ["show", "/a"], ["show", "/a", "--json"]]
+)
+def test_what_is_not_all(args: list[str], silent: bool) -> None:
+    """Why a listing is not all is told; that the store did not answer is an error."""
+    row = {
+        "id": "x", "url": "/a", "view": "v", "state": "fresh", "left": 1.0, "age": 1.0, "size": 1,
+        "cost": 0.1, "uses": 0, "variant": {}, "tags": [], "reads": [],
+    }  # fmt: skip
+    answer = {
+        "entries": [row], "count": 1, "life": [], "fleet": True, "partial": "only 1 of 9",
+        "silent": silent,
+    }  # fmt: skip
+    with serving(saying(answer)) as (url, _):
+        result = asked_of(url, *args)
+    assert result.stdout
+    assert (result.exit_code, result.stderr) == (int(silent), "only 1 of 9\n")
 
 
 def test_a_server_that_is_away_is_tried_again() -> None:
@@ -946,6 +1027,7 @@ def test_entries_on_a_terminal() -> None:
     title, line = text.splitlines()
     assert title.split() == ["STATE", "LEFT", "AGE", "SIZE", "LOAD", "URL", "VARIANT", "VIEW"]
     assert "1 min 40 s" in line
+    assert "500 ms" in line
     assert "Accept-Language: de" in line
     assert clean(HOSTILE) in line
 
@@ -989,6 +1071,25 @@ def test_jobs_of_several_workers_are_one_list() -> None:
     (found,) = shown.merged([[mine], [other]])
     assert (found["ticks"], found["loads"], found["next_run"]) == (4, 3, 8.0)
     assert [what for _, what in found["history"]] == ["began 1 load", "no need"]
+
+
+def test_an_entry_s_life_reads_as_on_the_page() -> None:
+    """show tells a life in the page's words, a load in one line, the latest first, and bounded."""
+    plain = {"id": "e", "url_id": "u", "view": "v", "url": "/a", "seconds": None, "reason": ""}
+    load = [
+        {**plain, "kind": "load_started", "at": 1.0, "cause": "job"},
+        {**plain, "kind": "load_finished", "at": 2.0, "cause": "job", "seconds": 0.204,
+         "reason": "store"},
+        {**plain, "kind": "published", "at": 2.0, "cause": "", "seconds": 0.204},
+    ]  # fmt: skip
+    purge = {**plain, "kind": "purged", "at": 3.0, "cause": "", "reason": "tag \x1b[2J"}
+    lines = text_of(lambda screen: shown.life(screen, [*load, purge])).splitlines()
+    assert [line[23:].strip() for line in lines] == [
+        r"purged        tag \x1b[2J", "loaded        a periodic refresh; took 204 ms",
+    ]  # fmt: skip
+    lines = text_of(lambda screen: shown.life(screen, [purge] * 50)).splitlines()
+    assert len(lines) == shown.MOST_TOLD + 1
+    assert lines[-1].strip() == "and 20 things before"
 
 
 # Top
@@ -1037,6 +1138,64 @@ def test_top_draws(shop: Flask, clock: Clock) -> None:
     assert line.split()[1:] == ["10.0", "0", "0", "0", "0", "0"]
     assert "memory alone" in text
     assert top.line()[1] == "10.00"
+
+
+def test_top_goes_on_without_an_answer(clock: Clock) -> None:
+    """An answer that is missed is said to be so, with its age, and drawn is what was known."""
+    worker = {"host": "web1", "pid": 7}
+    answers = iter([(200, report(100.0, 10)), (503, {}), (401, {"error": "x\x1b"}), (200, [])])
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        if path.endswith("flights"):
+            return 200, {}, b"[]"
+        status, said = next(answers)
+        found = {**said, "worker": worker, "fleet": False} if status == 200 and said else said
+        return status, {}, json.dumps(found).encode()
+
+    with serving(answer) as (url, _):
+        top = Top(Source(Remote(url), "server", "s", "s"), clock)
+        top.look()
+        assert top.missed == ""
+        clock.tick(4)
+        top.look()
+        text = text_of(lambda screen: top.draw(screen, 24), 60)
+        assert "no answer since 4.0 s: 127.0.0.1:" in text
+        assert "s: 1 process" in text
+        assert all(width_of(line) <= 60 for line in text.splitlines())
+        top.look()
+        assert r"401, x\x1b" in top.missed
+        top.look()
+        assert "not aswr's API" in top.missed
+
+
+def test_top_in_a_pipe_goes_on_without_an_answer() -> None:
+    """In a pipe a look without an answer is no line, is said beside, and counts."""
+    worker = {"host": "web1", "pid": 7}
+    good = {**report(100.0, 10), "worker": worker, "fleet": False}
+    up = iter([True, True, False, True])
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        if path.endswith("flights"):
+            return 200, {}, b"[]"
+        return (200, {}, json.dumps(good).encode()) if next(up) else (503, {}, b"")
+
+    shown_lines: list[int] = []
+    said: list[str] = []
+    with serving(answer) as (url, _):
+        top = Top(Source(Remote(url), "server", "s", "s"))
+        lines(top, lambda one: shown_lines.append(1), said.append, 0.0, 3)
+    assert len(shown_lines) == 2
+    assert len(said) == 1
+    assert "says 503" in said[0]
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_top_ends_where_there_never_was_an_answer(status: int) -> None:
+    """A token or an address that is wrong from the first is an error at once."""
+    with serving(saying({}, status)) as (url, _):
+        result = asked_of(url, "top", "--count", "1")
+    assert result.exit_code == 1
+    assert "Error: " in result.stderr
 
 
 # Broken pipes

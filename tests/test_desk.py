@@ -102,6 +102,39 @@ class TestRefreshing:
         states = {str(one["variant"]): one["state"] for one in desk.entries()["entries"]}
         assert states == {"{'header X-One': '1'}": "fresh", "{'header X-One': 'absent'}": "fresh"}
 
+    def test_variants_that_fail(self, app: Flask, manager: CacheManager) -> None:
+        """That one of several variants failed is told, though the plain one is well."""
+
+        @app.get("/half")
+        @manager.cacher(timeout=60)
+        def half() -> str:
+            one = str(request.headers.get("X-One"))
+            if one in broken:
+                raise RuntimeError("no database")
+            return one
+
+        broken: set[str] = set()
+        desk = desk_of(manager, app)
+        for one in ("1", "2", "2", "1"):
+            ask(app, "/half", headers={"X-One": one})
+        assert desk.refresh("/half")["outcome"] == "stored"
+        for one in ("1", "2"):
+            ask(app, "/half", headers={"X-One": one})
+        broken.add("1")
+        done = desk.refresh("/half")
+        assert done["outcome"] == "failed"
+        assert done["reason"] == "1 of 3 variants failed: RuntimeError: no database"
+
+    def test_where_it_was_done(self, app: Flask, desk: Desk, clock: Clock) -> None:
+        """With memory alone one process has it, which is named; with a store all may have it."""
+        for done in (desk.refresh("/"), desk.load("/", force=False, why="warm")):
+            assert (done["worker"]["pid"], done["alone"]) == (os.getpid(), True)
+        other = Flask("other")
+        manager = CacheManager(other, cache="redis://127.0.0.1:1", clock=clock)
+        define(other, manager, clock)
+        assert desk_of(manager, other).refresh("/")["alone"] is False
+        manager.close()
+
     def test_a_load_that_takes_too_long(
         self, app: Flask, manager: CacheManager, clock: Clock, gate: Gate
     ) -> None:
@@ -162,8 +195,59 @@ class TestPurging:
         """What it names is gone, and nothing else; what was done is told."""
         assert urls(full.entries()) == sorted(self.ALL)
         told = full.purge(**asked)
-        assert told == {"purged": done, "everybody": True, "stale": False}
+        assert (told["purged"], told["stale"]) == (done, False)
+        assert told["unknown"] == [name for name in done if name == "/nowhere"]
         assert set(self.ALL) - set(urls(full.entries())) == left
+
+    def test_whom_it_reached(self, full: Desk) -> None:
+        """With memory alone nobody can say that other workers purged it: which one did is told."""
+        told = full.purge(urls=["/"])
+        assert (told["everybody"], told["alone"]) == (False, True)
+        assert told["worker"]["pid"] == os.getpid()
+
+    def test_by_id(self, full: Desk) -> None:
+        """An entry is purged by the id of its row, with no other; an id of none is told."""
+        (row,) = (one for one in full.entries()["entries"] if one["url"] == "/page/a?q=1")
+        told = full.purge(ids=[row["id"], row["id"], "0" * 32])
+        assert (told["purged"], told["unknown"]) == (["/page/a?q=1"], ["0" * 32])
+        assert set(self.ALL) - set(urls(full.entries())) == {"/page/a?q=1"}
+
+    def test_variants_go_together(self, app: Flask, full: Desk) -> None:
+        """The id of one variant, or of what a URL is known to read, purges all of the URL."""
+        for known in range(2):
+            for one in "12":
+                ask(app, "/tongue", headers={"X-One": one})
+            rows = full.show("/tongue")["entries"]
+            assert sorted(row["state"] for row in rows) == ["fresh", "fresh", "note"]
+            (id, *_) = (row["id"] for row in rows if (row["state"] == "note") is bool(known))
+            assert full.purge(ids=[id])["purged"] == ["/tongue"]
+            assert [one for one in urls(full.entries()) if one == "/tongue"] == []
+
+    @pytest.mark.parametrize("stale", [False, True])
+    @pytest.mark.parametrize("by", ["id", "url"])
+    def test_calls(self, app: Flask, manager: CacheManager, by: str, stale: bool) -> None:
+        """A memoized result is purged by its id, and as it is written, and no other is."""
+
+        @manager.memoize(60, refresh_margin=30)
+        async def rates(number: int, text: str = "x") -> int:
+            return number
+
+        with app.app_context():
+            for number in (3, 4):
+                asyncio.run(rates(number))
+        desk = desk_of(manager, app)
+        rows = {row["url"].partition("rates")[2]: row for row in desk.entries()["entries"]}
+        assert set(rows) == {"(3, 'x')", "(4, 'x')"}
+        told = desk.purge(ids=[rows["(3, 'x')"][by]], stale=stale)
+        assert (told["purged"], told["unknown"]) == ([rows["(3, 'x')"]["url"]], [])
+        states = {row["url"]: row["state"] for row in desk.entries()["entries"]}
+        assert states.pop(rows["(4, 'x')"]["url"]) == "fresh"
+        assert list(states.values()) == (["stale"] if stale else [])
+
+    def test_what_nobody_answers(self, full: Desk) -> None:
+        """A URL that no cached view answers is told, unless something is stored of it."""
+        given = ["/plain", "/page/new", "/nowhere?q=1", "/page/a?q=7", "/"]
+        assert full.purge(urls=given)["unknown"] == ["/plain", "/nowhere?q=1"]
 
     def test_softly(self, full: Desk) -> None:
         """What is softly purged is served while it is renewed."""
@@ -276,6 +360,22 @@ class TestLooking:
         """Those of cached views that take no arguments."""
         assert desk.routes() == ["/", "/address", "/tongue"]
 
+    def test_routes_with_defaults(self, app: Flask, desk: Desk, manager: CacheManager) -> None:
+        """Nor those whose arguments all have defaults are left out, and each is one to warm."""
+        view = manager.cacher(timeout=60)(lambda number, kind="x": f"{number} {kind}")
+        app.add_url_rule("/list", "list", view, defaults={"number": 1})
+        app.add_url_rule("/list/<int:number>", "list", view)
+        app.add_url_rule("/of/<kind>", "of", view, defaults={"number": 1})
+        app.add_url_rule("/caf\u00e9", "cafe", manager.cacher(timeout=60)(lambda: "x"))
+        assert desk.routes() == ["/", "/address", "/caf%C3%A9", "/list", "/tongue"]
+        assert desk.refresh("/list")["outcome"] == "stored"
+        assert desk.refresh("/caf%C3%A9")["outcome"] == "stored"
+
+    def test_a_store_that_cannot_be_listed(self, desk: Desk) -> None:
+        """Who asks for a list of the shared store where there is none is told so."""
+        assert "no shared store" in desk.entries(shared=True)["partial"]
+        assert desk.entries()["partial"] == desk.show("/")["partial"] == ""
+
     def test_about(self, desk: Desk) -> None:
         """It says what runs."""
         assert desk.about()["app"] == "shop"
@@ -322,6 +422,15 @@ class TestMounts:
         desk.purge(urls=[row["url"]])
         assert desk.entries()["count"] == 0
 
+    def test_many_of_them(self, app: Flask, desk: Desk) -> None:
+        """Where one entry told of a mount, URLs below it are known by it, stored or not."""
+        client = Client(DispatcherMiddleware(Flask("root"), {"/shop": app.wsgi_app}))
+        client.get("/shop/page/a")
+        desk.purge(everything=True)
+        assert desk.refresh("/shop/page/new")["outcome"] == "stored"
+        (row,) = desk.entries()["entries"]
+        assert row["path"] == "/page/new"
+
     def test_hosts(self, clock: Clock) -> None:
         """Where an app routes by host, the URL of a row has its host, and is asked by that."""
         app = Flask("shop", host_matching=True, static_folder=None)
@@ -329,6 +438,7 @@ class TestMounts:
         view = manager.cacher(timeout=60)(lambda: "x")
         for host in ("a", "b"):
             app.add_url_rule("/x", host, view, host=f"{host}.example")
+        app.add_url_rule("/only", "only", view, host="b.example")
         client, desk = app.test_client(), desk_of(manager, app)
         for host in ("a", "b"):
             client.get("/x", base_url=f"https://{host}.example")
@@ -337,6 +447,9 @@ class TestMounts:
             assert desk.why(row["url"])["verdict"] == "hit"
         desk.purge(urls=["//b.example/x"])
         assert desk.entries()["count"] == 0, "a path is purged on every host"
+        client.get("/only", base_url="https://b.example")
+        assert desk.purge(urls=["//b.example/only"])["unknown"] == []
+        assert desk.purge(urls=["//b.example/other"])["unknown"] == ["//b.example/other"]
         manager.close()
 
 
@@ -373,7 +486,7 @@ class TestApps:
         assert desk.latest() == []
         assert desk.workers()
         assert desk.settle(1)
-        assert desk.purge(everything=True)["everybody"]
+        assert desk.purge(everything=True)["purged"] == ["everything"]
         assert manager._runtime is None
         assert desk.doctor()
         assert desk.why("/")["rendered"]
@@ -403,8 +516,10 @@ class TestApps:
         ask(app, "/")
         manager.close()
         assert desk.entries(shared=True)["entries"] == []
+        assert "closed" in desk.entries(shared=True)["partial"]
         assert desk.workers() == []
         assert desk.show("/")["entries"]
+        assert "closed" in desk.show("/")["partial"]
         assert desk.why("/page/a")["verdict"] == "pass"
         assert not desk.store_answers(0)
         assert desk.doctor()

@@ -44,13 +44,14 @@ def module_at(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look themselves up there
+    sys.modules[path.stem] = module  # dataclasses look themselves up there, and others find it
     spec.loader.exec_module(module)
     return module
 
 
 reference = module_at(DOCS / "_ext" / "reference.py")
 timeline = module_at(DOCS / "_ext" / "timeline.py")
+written = module_at(DOCS / "_ext" / "written.py")
 
 
 # Code
@@ -102,7 +103,7 @@ def test_every_option_is_described(name: str) -> None:
             continue
         assert len(reference.described(name, option)) > 10
         assert reference.unit(option, parameter.default)
-        assert f"[`{option}`]{{#{name}-{option.replace('_', '-')}}}" in table
+        assert f'<a id="{name}-{option.replace("_", "-")}"></a>`{option}`' in table
 
 
 @pytest.mark.parametrize("name", ["cacher", "memoize"])
@@ -118,7 +119,7 @@ def test_every_key_is_described(key: str) -> None:
     option = reference.option_of(key)
     text = reference.meaning(key)
     assert (f"`{option}=`" in text) if option else len(text) > 10
-    assert f"[`{key}`]" in reference.keys_table()
+    assert f"</a>`{key}` |" in reference.keys_table()
 
 
 def test_undescribed_keys_and_options_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +150,31 @@ def test_undescribed_keys_and_options_are_errors(monkeypatch: pytest.MonkeyPatch
 def test_a_row_of_the_table(option: str, takes: str, default: str, key: str) -> None:
     """What an option takes, its default and its key are those of the code."""
     row = next(
-        line for line in reference.options_table("cacher").splitlines() if f"[`{option}`]" in line
+        line for line in reference.options_table("cacher").splitlines() if f"</a>`{option}`" in line
     )
     cells = [cell.strip() for cell in row.strip("|").split(" | ")]
     assert (cells[1], cells[2]) == (default, takes)
     assert re.findall(r"<br>\[`(\w+)`\]", cells[0]) == [key] * bool(key)
+
+
+def made_files() -> Iterator[Any]:
+    for file, text in written.files():
+        yield pytest.param(file, text, id=file.name)
+
+
+@pytest.mark.parametrize(("file", "text"), list(made_files()))
+def test_what_is_made_of_the_code_is_of_today(file: Path, text: str) -> None:
+    """Tables and pictures stand in the files as the code makes them."""
+    assert file.read_text() == text, "python docs/_ext/written.py writes it anew"
+
+
+def test_everything_made_is_somewhere() -> None:
+    """Every table and picture that there is has its markers, each of them closed."""
+    whole = "".join(TEXTS.values())
+    asked = re.findall(r"<!-- made: ([\w -]+) -->", whole)
+    pictures = [f"picture {name}" for name in written.PICTURES]
+    assert sorted(asked) == sorted(["keys", "options cacher", "options memoize", *pictures])
+    assert len(written.MADE.findall(whole)) == len(asked)
 
 
 # Pictures
@@ -185,7 +206,7 @@ def test_the_time_line_is_what_the_code_decides(
 
 def test_the_drawing() -> None:
     """The picture is well-formed, names its windows and deadlines, and its text has no colour."""
-    drawn = timeline.figure(60, 20, 3600)
+    drawn = timeline.drawing(60, 20, 3600)
     root = ElementTree.fromstring(drawn)
     texts = [node for node in root.iter() if node.tag.endswith("}text")]
     words = [node.text for node in texts]
@@ -194,7 +215,7 @@ def test_the_drawing() -> None:
     for deadline in ("0 s", "40 s", "60 s", "3660 s"):
         assert deadline in words
     assert not any("fill" in node.attrib for node in texts)
-    assert "stale-if-error" not in timeline.figure(60, 20)
+    assert "stale-if-error" not in timeline.drawing(60, 20)
 
 
 # Names
@@ -243,10 +264,7 @@ def slug(heading: str) -> str:
 def anchors(page: str) -> set[str]:
     text = re.sub(r"^```.*?^```", "", TEXTS[page], flags=re.DOTALL | re.M)
     found = {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.M)}
-    if page == "options.md":
-        made = "".join(map(reference.options_table, reference.DECORATORS)) + reference.keys_table()
-        found |= set(re.findall(r"\{#([\w-]+)\}", made))
-    return found
+    return found | set(re.findall(r'<a id="([\w-]+)"></a>', text))
 
 
 def internal_links() -> Iterator[Any]:
@@ -263,6 +281,21 @@ def test_links_lead_somewhere(page: str, target: str) -> None:
     assert path.is_file()
     if anchor:
         assert anchor in anchors(path.name)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_files_that_are_shown_are_linked(page: str) -> None:
+    """Where a page shows a file, which only the built manual does, a link leads there."""
+    for path in re.findall(r"^```\{literalinclude\} (\S+)", TEXTS[page], re.M):
+        assert f"]({path})" in TEXTS[page], path
+
+
+def test_no_page_needs_what_only_the_built_manual_has() -> None:
+    """Beside files that are shown pages ask Sphinx for contents, the changelog and captions."""
+    asked = {
+        name for text in TEXTS.values() for name in re.findall(r"^```\{([\w-]+)\}", text, re.M)
+    }
+    assert asked <= {"literalinclude", "toctree", "include", "code-block"}
 
 
 def test_links_that_the_tables_make_lead_somewhere() -> None:
@@ -533,13 +566,15 @@ INSTALL = ["python3.11 -m venv .venv && .venv/bin/pip install .", ". .venv/bin/a
 @pytest.mark.timeout(120)
 def test_the_tutorial(terminal: Terminal) -> None:
     """Every file written, every command run, every line printed as the tutorial says."""
-    written = run = 0
-    for kind, text in STEPS.findall(TEXTS["tutorial.md"]):
+    files = run = 0
+    # What comes after is of another app, and is tried as the README's, where it stands, too.
+    own = TEXTS["tutorial.md"].partition("## Look inside")[0]
+    for kind, text in STEPS.findall(own):
         if kind != "console":
             head, _, code = text.partition("\n\n")
             assert ":caption: app.py" in head
             (terminal.folder / "app.py").write_text(code)
-            written += 1
+            files += 1
             continue
         for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.M):
             if command in INSTALL:
@@ -549,7 +584,7 @@ def test_the_tutorial(terminal: Terminal) -> None:
             printed = [normal(line, terminal.port) for line in terminal.run(command)]
             assert matches(expected, printed), "\n".join([command, *printed])
             run += 1
-    assert (written, run) == (3, 13)
+    assert (files, run) == (3, 13)
 
 
 def test_the_tutorial_is_the_example() -> None:

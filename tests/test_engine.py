@@ -23,6 +23,7 @@ from aswr import stamps as stamps_module
 from aswr.codec import Answer, Entry
 from aswr.engine import Engine
 from aswr.errors import LoadCycle, LoadError, LoadTimeout, WaitTimeout
+from aswr.events import Event
 from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
 from aswr.keys import CallKey, ViewKey
 from aswr.options import CONFIG
@@ -2049,7 +2050,41 @@ def test_a_failed_pass(bench: Bench, page: Page, good: bool) -> None:
     assert bench.result(waiter).how is How.PASS
     bench.join()
     assert bench.sees(caller) == ("page" if good else "writes session")
-    assert bench.engine.stats()["load_failures"] == 1
+    assert bench.engine.stats()["load_failures"] == (1 if good else 0)
+
+
+@pytest.mark.parametrize("good", [False, True])
+@pytest.mark.parametrize("ends", ["by an error", "by its time"])
+def test_a_load_that_fails_when_all_have_passed(
+    bench: Bench, caplog: pytest.LogCaptureFixture, ends: str, good: bool
+) -> None:
+    """Nobody was given its error: it is a failure where something good is stored, else a pass."""
+    caller = Page(sync=True, load_timeout=3600, stale_if_error=20).of()
+    if good:
+        learn(bench, caller)
+    told: list[Event] = []
+    bench.engine.events.subscribe(told.append, "load_finished", "load_failed")
+    waiter = bench.ask(caller, force=True)
+    call = caller.next()
+    call.flight.release("reads remote address")
+    assert bench.result(waiter).how is How.PASS
+    if ends == "by its time":
+        expire = _returning(bench.engine._expire, call.flight)
+        bench.runtime.submit(expire, "test").result(LIMIT)
+    call.fail(ValueError("None is no address"))
+    bench.join()
+    assert bench.sees(caller) == ("page" if good else "reads remote address")
+    assert bench.engine.stats()["load_failures"] == good
+    error = "ValueError: None is no address"
+    if ends == "by its time":
+        error = "LoadTimeout: 504 Gateway Timeout: The answer took longer than 3600 s to compute."
+    kind, reason = ("load_failed", error) if good else ("load_finished", "reads remote address")
+    assert [(event.kind, event.reason) for event in told] == [(kind, reason)]
+    assert (told[0].error is None) is not good
+    assert len(caplog.records) == good
+    if good:
+        assert caplog.records[0].exc_info is not None
+        assert "reads remote address" not in caplog.text
 
 
 def test_a_release_whose_load_fails_spares_a_good_entry(bench: Bench, page: Page) -> None:

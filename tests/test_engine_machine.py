@@ -112,6 +112,7 @@ class ModelFlight:
     waiters: list[ModelWaiter] = field(default_factory=list)
     armed: bool = True
     expired: bool = False
+    failed: bool = False  # as it expired
     passing: bool = False
 
 
@@ -248,14 +249,17 @@ class EngineMachine(RuleBasedStateMachine):
         key, purged, stored = flight.key, self.purged(flight.key, tags), False
         del self.flights[key]
         failed = fate in (Fate.FAILED, Fate.KEEP)
-        if fate in (Fate.PASS, Fate.ONE) or (flight.passing and not (failed and self.covers(key))):
+        passes = flight.passing and not (failed and self.covers(key))
+        if fate in (Fate.PASS, Fate.ONE) or passes:
             self.note_pass(flight)
         elif fate is Fate.STORE and purged < flight.born:
             stored = True
             self.entries[key] = ModelEntry(value, flight.born, self.now, tags)
         elif fate is Fate.DROP and purged < flight.born:
             self.entries.pop(key, None)
-        if fate is Fate.KEEP or (fate is Fate.FAILED and not flight.expired):
+        if fate is Fate.FAILED and passes and not flight.failed:
+            self.failures.pop(key, None)
+        elif fate is Fate.KEEP or (fate is Fate.FAILED and not flight.expired):
             self.count_failure(key)
         elif fate is not Fate.FAILED:
             self.failures.pop(key, None)
@@ -354,8 +358,10 @@ class EngineMachine(RuleBasedStateMachine):
         for waiter in flight.waiters:
             waiter.expected = (How.FAILED, LoadTimeout)
         flight.waiters, flight.armed = [], False
-        if not flight.expired:
-            self.count_failure(flight.key)
+        if not flight.failed and (not flight.passing or self.covers(flight.key)):
+            flight.failed = True
+            if not flight.expired:
+                self.count_failure(flight.key)
         flight.expired = True
         if flight.key not in STUBBORN:
             self.land(flight, Fate.FAILED, LoadTimeout, ())

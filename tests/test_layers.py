@@ -16,11 +16,11 @@ ROOT = Path(aswr.__file__).parent
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext  envelope  breaker  memcached
-    events  tally  clocks
+    events  tally  clocks  words
     inputs  freshness  conditions  coding  values  scripts  stamps  backend
     nobody  checks  failures  sharing  packed
     options
-    emission  replies
+    cures  emission  replies
     executor  watchdog  memory  typing  link
     kept
     runtime  ticker  store
@@ -89,6 +89,8 @@ PURE = {
     "envelope",
     "scripts",
     "assertions",
+    "words",
+    "cures",
 }
 # What pure modules take of one that is not: a value, and how it is spelled.
 VALUES_OF = {("packed", "stamps"): {"Purge"}}

@@ -24,6 +24,7 @@ from aswr.metrics import prometheus
 from aswr.tally import BOUNDS
 
 from .conftest import Clock, Gate
+from .reasons import REASONS
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -265,12 +266,19 @@ class TestCardinality:
             ("answers one request alone", "answer"),
             ("an argument cannot be keyed", "argument"),
             ("whatever a later release says", "other"),
+            ("status 404", "answer"),
+            ("says no freshness", "answer"),
         ],
     )
     def test_reasons_have_classes(self, reason, kind):
         """A reason may name any input; its class is one of a few."""
         assert reason_class(reason) == kind
         assert kind in CLASSES
+
+    @pytest.mark.parametrize("reason", REASONS)
+    def test_no_reason_of_ours_is_another(self, reason):
+        """Whatever reason the code can give for a pass has a class of its own."""
+        assert reason_class(reason) != "other"
 
 
 class TestNames:
@@ -332,8 +340,10 @@ class TestRegistration:
 
     def test_a_manager_that_is_gone_takes_its_samples_with_it(self, registry):
         """A registry keeps no manager alive."""
-        prometheus(CacheManager(Flask("short")), registry)
+        manager = CacheManager(Flask("short"))
+        prometheus(manager, registry)
         assert Scrape(registry)("aswr_entries", app="short") == 0
+        del manager
         gc.collect()
         assert Scrape(registry)("aswr_entries", app="short") is None
 
@@ -586,7 +596,7 @@ manager.close()
         assert list(tmp_path.iterdir()) == []
 
     def test_a_folder_that_is_lost_is_said_once(self, tmp_path):
-        """Where the files cannot be written the log says so once, and requests go on."""
+        """Where the files cannot be written it is said once of each kind, and requests go on."""
         run(tmp_path, """
 import logging, shutil
 said = []
@@ -600,9 +610,44 @@ shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 writer = __import__("aswr.metrics").metrics._writer()
 writer.write()
 writer.write()
-assert app.test_client().get("/page/a").text == "a"
+for page in "abc":
+    assert app.test_client().get(f"/page/{page}").text == page
 manager.close()
-assert [record.levelname for record in said] == ["ERROR"], said
+assert [record.levelname for record in said] == ["ERROR", "ERROR"], said
+assert {record.getMessage().partition(" (")[0].split(": ")[1] for record in said} == {
+    "counters", "load times"
+}, said
+assert {record.aswr_app for record in said} == {app.name}
+""")  # fmt: skip
+
+    def test_writes_that_take_turns(self, tmp_path):
+        """Where one kind of write fails and another does not, it is said once all the same."""
+        run(tmp_path, """
+import logging
+from aswr import metrics
+said = []
+class Said(logging.Handler):
+    def emit(self, record):
+        said.append(record)
+logging.getLogger("aswr.metrics").addHandler(Said())
+logging.getLogger("aswr.metrics").propagate = False
+read = metrics.read
+def broken(engines):
+    raise OSError("no space left")
+metrics.read = broken
+writer = metrics._writer()
+for page in "abc":
+    app.test_client().get(f"/page/{page}")
+    assert manager.join(5)
+    writer.write()
+assert len(said) == 1, said
+metrics.read = read
+writer.write()
+metrics.read = broken
+writer.write()
+assert len(said) == 2, "it was well meanwhile"
+metrics.read = read
+manager.close()
 """)  # fmt: skip
 
 

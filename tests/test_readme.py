@@ -38,6 +38,32 @@ def test_the_first_example_works(clock):
     names["manager"].close()
 
 
+def test_the_admin_page_is_mounted_as_it_says(clock):
+    """What the README says of the admin page runs as it stands, below its first example."""
+    names = {"__name__": "readme"}
+    exec(PYTHON[0], names)
+    exec(next(code for code in PYTHON if "aswr.admin" in code), names)
+    client = names["app"].test_client()
+    assert client.get("/aswr/").status_code == 403
+    with client.session_transaction() as session:
+        session["role"] = "admin"
+    assert client.get("/aswr/").status_code == 200
+    names["manager"].close()
+
+
+def test_every_example_is_listed():
+    """Whatever is in the folder of examples has its row."""
+    for path in (ROOT / "examples").iterdir():
+        if path.name != "__pycache__":
+            assert f"](examples/{path.name}" in README, path.name
+
+
+def test_a_token_is_made_once():
+    """Nobody is told to make a token in each terminal, which would be two of them."""
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.py")):
+        assert "ASWR_ADMIN_TOKEN=$(" not in path.read_text(), path.name
+
+
 @pytest.mark.parametrize("path", re.findall(r"\]\(([a-z][\w./]*)\)", README))
 def test_links_into_the_repository_lead_somewhere(path):
     """Every relative link names a file that is there."""

@@ -13,7 +13,19 @@ from aswr import CacheManager
 from aswr.codec import Answer, Entry
 from aswr.keys import CallKey, VariantKey, ViewKey, canonical, digest
 from aswr.store import Store
-from aswr.survey import LONGEST, STATES, plain, row, rows_in, select, url_of, variant_of
+from aswr.survey import (
+    LONGEST,
+    STATES,
+    Found,
+    Wanted,
+    check_sort,
+    found_in,
+    plain,
+    row,
+    rows_of,
+    url_of,
+    variant_of,
+)
 
 from .conftest import Clock
 
@@ -42,8 +54,14 @@ def entry(fresh: float = 60, stale: float = 90, error: float = 120, **more: Any)
         (view_key(host="shop.example:8000"), "//shop.example:8000/a"),
         (VariantKey(view_key(), ("header X",), ("1",)), "/a"),
         (CallKey("shop:price", ()), "shop:price()"),
-        (CallKey("shop:price", ("tea", ("int", 2))), "shop:price('tea', ('int', 2))"),
+        (CallKey("shop:price", ("tea", ("int", 2))), "shop:price('tea', 2)"),
         (CallKey("shop:price", "tea"), "shop:price('tea')"),
+        (CallKey("shop:price", canonical(3)), "shop:price(3)"),
+        (CallKey("shop:price", canonical(("eu", 3))), "shop:price((eu, 3))"),
+        (
+            CallKey("shop:price", (canonical(["a"]), canonical(None), canonical(1.5))),
+            "shop:price((a), None, 1.5)",
+        ),
     ],
     ids=repr,
 )
@@ -123,14 +141,26 @@ def test_notes() -> None:
 
 
 @pytest.fixture
-def rows() -> list[dict[str, Any]]:
+def stored() -> list[Found]:
     entries = [
         (view_key("/b"), entry(size=3, cost=1.0, tags=("x",))),
         (view_key("/a"), entry(fresh=-1, size=5, cost=0.1)),
         (CallKey("shop:price", ()), entry(fresh=-9, stale=-5, error=-1, size=1, cost=9.0)),
         (view_key("/n"), entry(value=None, names=("header X",))),
     ]
-    return [row(key, one, NOW, uses) for uses, (key, one) in enumerate(entries)]
+    return [Found(key, one, uses) for uses, (key, one) in enumerate(entries)]
+
+
+def asked_for(
+    stored: list[Found], sort: str = "url", limit: int | None = None, **asked: Any
+) -> tuple[list[dict[str, Any]], int]:
+    wanted = Wanted(**asked)
+    found = [one for one in stored if wanted.by_key(one.key) and wanted.by_entry(one.entry, NOW)]
+    return rows_of(found, NOW, sort, limit)
+
+
+def rows_in(store: Store, now: float, **asked: Any) -> list[dict[str, Any]]:
+    return rows_of(found_in(store, now, Wanted(**{"notes": True, **asked})), now)[0]
 
 
 @pytest.mark.parametrize(
@@ -154,16 +184,65 @@ def rows() -> list[dict[str, Any]]:
     ],
     ids=repr,
 )
-def test_select(rows: list[dict[str, Any]], asked: dict[str, Any], urls: list[str]) -> None:
+def test_what_is_asked_for(stored: list[Found], asked: dict[str, Any], urls: list[str]) -> None:
     """What is asked for, in that order; the largest, oldest and dearest come first."""
-    assert [one["url"] for one in select(rows, **asked)] == urls
+    rows, count = asked_for(stored, **asked)
+    assert ([one["url"] for one in rows], count) == (urls, len(urls))
+    for limit in range(len(urls) + 1):
+        first, count = asked_for(stored, limit=limit, **asked)
+        assert ([one["url"] for one in first], count) == (urls[:limit], len(urls))
 
 
 @pytest.mark.parametrize("asked", [{"state": "old"}, {"sort": "color"}, {"sort": "--url"}])
-def test_mistakes(rows: list[dict[str, Any]], asked: dict[str, str]) -> None:
+def test_mistakes(stored: list[Found], asked: dict[str, str]) -> None:
     """What there is not is an error that names what there is."""
     with pytest.raises(ValueError, match="fresh|url"):
-        select(rows, **asked)
+        asked_for(stored, **asked)
+    if "sort" in asked:
+        with pytest.raises(ValueError, match="url"):
+            check_sort(asked["sort"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "urls"),
+    [
+        ({"search": "/a"}, ["/a"]), ({"view": "nobody"}, []), ({"tag": "x"}, ["/b"]),
+        ({"state": "note"}, ["/n"]), ({}, ["/a", "/b", "shop:price()"]),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_memory(clock: Clock, stored: list[Found], asked: dict[str, Any], urls: list[str]) -> None:
+    """What is wanted of memory is found there, among all of it and among given keys."""
+    store, now = Store(clock, 1_000_000), clock()
+    for key, one, _ in stored:
+        ends = [getattr(one, end) - NOW for end in ("fresh_until", "stale_until", "error_until")]
+        fresh, stale, error = (now + end for end in ends)
+        store.publish(key, replace(
+            one, stored=now - 50, fresh_until=fresh, stale_until=stale, error_until=error,
+            born=store.stamps.tick(),
+        ))  # fmt: skip
+    rows, _ = rows_of(found_in(store, now, Wanted(**asked)), now)
+    assert [one["url"] for one in rows] == urls
+    at_keys = found_in(store, now, Wanted(**asked), [one.key for one in stored[:2]])
+    rows, _ = rows_of(at_keys, now)
+    assert [one["url"] for one in rows] == [url for url in urls if url in ("/a", "/b")]
+
+
+def test_a_look_costs_what_is_shown(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many entries rows are made for those that are shown alone."""
+    store, made = Store(clock, 10_000_000), 0
+    for index in range(2000):
+        store.publish(view_key(f"/{index}"), replace(entry(), born=store.stamps.tick()))
+
+    def counting(key: Any) -> str:
+        nonlocal made
+        made += 1
+        return digest(key)
+
+    monkeypatch.setattr("aswr.survey.digest", counting)
+    rows, count = rows_of(found_in(store, NOW, Wanted(search="/1")), NOW, "-url", 3)
+    assert ([one["url"] for one in rows], count) == (["/1999", "/1998", "/1997"], 1111)
+    assert made == 2 * 3, "the entry's and the URL's, of each row"
 
 
 def test_every_state_has_its_place() -> None:

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from aswr import CacheManager
+from aswr import CacheManager, measures, tracing
 from aswr.keys import digest
 from aswr.measures import METRICS
 from aswr.tally import BOUNDS
@@ -593,6 +593,27 @@ class TestMetrics:
         point = observed(reader)("aswr.load", view=name)
         assert (point.count, tuple(point.explicit_bounds)) == (1, BOUNDS)
         assert point.sum == pytest.approx(manager.stats()["load_seconds"])
+
+    def test_one_reading_a_collection(self, app, manager, end, install, reader, monkeypatch):
+        """All metrics of one collection are of one reading; the next collection reads anew."""
+        made = []
+
+        def counted(engines: Any) -> Any:
+            made.append(1)
+            return measures.read(engines)
+
+        monkeypatch.setattr(tracing, "read", counted)
+        name = install("async", lambda: "page")
+        client = app.test_client()
+        client.get("/page")
+        assert observed(reader)("aswr.hits", view=name, kind="fresh") == 0
+        assert len(made) == 1
+        client.get("/page")
+        assert observed(reader)("aswr.hits", view=name, kind="fresh") == 1
+        assert len(made) == 2
+        monkeypatch.setattr(tracing, "MOMENT", -1.0)
+        observed(reader)
+        assert len(made) > 10, "a reading is good for a moment"
 
     def test_series_are_bounded(self, app, manager, end, reader):
         """A hundred URLs make as many series as one."""

@@ -1,6 +1,7 @@
 """Why: what it says of a URL is what a request for it then gets, and it changes nothing."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ class Shop:
         end()
         verdict = verdict_of(response)
         if "Set-Cookie" in response.headers:  # beside a cookie no answer speaks of the cache
-            verdict = told[-1]
+            verdict = {"miss": "unstored"}.get(told[-1], told[-1])
         assert said["verdict"] == verdict, (said, response.headers)
         return said
 
@@ -74,7 +75,10 @@ def verdict_of(response: Response) -> str:
         return "stale" if "ttl=-" in said or "detail=" in said else "hit"
     if "fwd=method" in said or "fwd=bypass" in said or "detail=no-store" in said:
         return "pass"
-    return "miss" if "fwd=" in said else "none"
+    if "fwd=" not in said:
+        return "none"
+    brought = any(part in said for part in ("stored", "collapsed")) or response.status_code >= 500
+    return "miss" if brought else "unstored"
 
 
 @pytest.fixture
@@ -215,6 +219,17 @@ class TestPasses:
             assert (said["verdict"], said["rendered"]) == ("pass", rendered)
             (cure,) = said["cures"]
             assert "remote_addr" in cure
+            where = says(said, "render" if rendered else "reads")
+            assert re.search(r"remote address at \S*test_why.py:\d+: every request has", where)
+        shop.clock.tick(13)
+        said = shop.why()
+        assert says(said, "stored").startswith("that it passes: reads remote address")
+        assert "no load is tried for 47 s" in says(said, "stored")
+        assert "nothing more is known" not in says(said, "reads")
+        (stored,) = [one for one in said["steps"] if one["step"] == "stored"]
+        assert stored["entry"]["reason"] == "reads remote address"
+        shop.clock.tick(47)
+        assert shop.agree()["rendered"], "then it is tried again"
 
     def test_a_view_that_passes_as_a_whole(self, shop: Shop) -> None:
         """Where three URLs of a view pass, the fourth does, unrendered; and that is said."""
@@ -225,6 +240,7 @@ class TestPasses:
         said = shop.agree("/new")
         assert (said["verdict"], said["rendered"]) == ("pass", False)
         assert "several URLs of the view do" in says(said, "request")
+        assert re.search(r"remote address at \S*test_why.py:\d+", says(said, "request"))
         (cure,) = said["cures"]
         assert "remote_addr" in cure
 
@@ -246,6 +262,9 @@ class TestPasses:
         assert said["verdict"] == "pass"
         (cure,) = said["cures"]
         assert "writes session" in cure
+        said = shop.agree()
+        assert re.search(r"writes session at \S*test_why.py:\d+: for each", says(said, "reads"))
+        assert "because it writes session" in says(said, "verdict")
 
     def test_a_body(self, shop: Shop) -> None:
         """A page that reads the request's body, with a body and without."""
@@ -254,20 +273,25 @@ class TestPasses:
         assert shop.agree()["verdict"] == "hit"
 
     def test_unless(self, shop: Shop) -> None:
-        """Where `unless=` says so, it passes, and nothing can be done about it."""
+        """Where `unless=` says so, it passes, and that is where something can be done."""
         shop.page(lambda: "x", unless=lambda: "off" in request.args)
         said = shop.agree("/?off=1")
-        assert (said["verdict"], said["cures"]) == ("pass", [])
+        assert said["verdict"] == "pass"
+        (cure,) = said["cures"]
+        assert cure.startswith("unless= says so")
         assert "passes: unless" in says(said, "request")
         assert shop.agree("/?on=1")["verdict"] == "miss"
 
     def test_no_store(self, shop: Shop) -> None:
         """What a request says of itself counts where the view obeys it."""
         shop.page(lambda: "x", request_directives=True)
-        assert shop.agree(**{"Cache-Control": "no-store"})["verdict"] == "pass"
+        said = shop.agree(**{"Cache-Control": "no-store"})
+        assert said["verdict"] == "pass"
+        assert "request_directives=False" in said["cures"][0]
         said = shop.agree(**{"Cache-Control": "only-if-cached"})
         assert said["verdict"] == "none"
         assert "504" in says(said, "request")
+        assert said["cures"]
         shop.get()
         assert shop.agree(**{"Cache-Control": "only-if-cached"})["verdict"] == "hit"
         assert shop.agree(**{"Cache-Control": "no-cache"})["verdict"] == "miss"
@@ -275,7 +299,9 @@ class TestPasses:
     def test_credentials(self, shop: Shop) -> None:
         """A proxy-like page shares nothing with who sends credentials."""
         shop.page(lambda: "x", vary="response")
-        assert shop.agree(Authorization="Basic eA==")["verdict"] == "pass"
+        said = shop.agree(Authorization="Basic eA==")
+        assert said["verdict"] == "pass"
+        assert any("RFC 9111 section 3.5" in cure for cure in said["cures"])
         shop.get()
         assert shop.agree(Authorization="Basic eA==")["verdict"] == "pass"
 
@@ -289,8 +315,15 @@ class TestPasses:
 
         shop.page(view)
         said = shop.agree()
-        assert "would not be stored" in says(said, "render") or said["verdict"] == "pass"
-        assert shop.agree()["verdict"] == "pass"
+        assert said["verdict"] == "unstored"
+        assert "would not be stored: sets a cookie" in says(said, "render")
+        assert "one caller gets it" in says(said, "render")
+        assert "after_request hook" in said["cures"][0]
+        said = shop.agree()
+        assert said["verdict"] == "pass"
+        assert "because it sets a cookie" in says(said, "verdict")
+        assert "that it passes: sets a cookie" in says(said, "stored")
+        assert "after_request hook" in said["cures"][0]
 
     def test_too_many_inputs(self, shop: Shop) -> None:
         """A page that reads more than a key can hold is nobody's to share."""
@@ -298,6 +331,7 @@ class TestPasses:
         said = shop.agree()
         assert said["verdict"] == "pass"
         assert "over 64 inputs" in says(said, "render")
+        assert any("vary=[...]" in cure for cure in said["cures"])
 
     def test_what_was_there_before_the_process(self, shop: Shop) -> None:
         """Cures are there though no render of this process has shown where the input is read."""
@@ -381,12 +415,61 @@ class TestKeys:
         for code in (200, 404):
             assert shop.agree(f"/{code}")["verdict"] == "miss"
             assert shop.agree(f"/{code}")["verdict"] == "hit"
-        for code in (201, 403, 410, 503):
+        for code in (201, 403, 410, 429, 503):
+            line, verdict, cure = "would not be stored", "unstored", f"statuses={{{code}: 30}}"
+            if code == 503:
+                line, verdict, cure = "status 503", "miss", "stale_if_error="
+            elif code == 429:
+                cure = "never stored"
             said = shop.agree(f"/{code}")
-            assert said["verdict"] == "miss"
-            line = "status 503" if code == 503 else "would not be stored"
+            assert said["verdict"] == verdict
             assert line in says(said, "render")
-            assert shop.agree(f"/{code}")["verdict"] == "miss"
+            assert cure in said["cures"][0]
+            assert shop.agree(f"/{code}")["verdict"] == verdict
+
+    @pytest.mark.parametrize(
+        ("answer", "options", "why", "cure"),
+        [
+            (("x", {"Cache-Control": "private"}), {}, "Cache-Control private", "scope="),
+            (("x", {"Cache-Control": "no-store"}), {}, "Cache-Control no-store", "no-store"),
+            (("x", {"Vary": "*"}), {}, "Vary *", "name in Vary"),
+            ("x", {"timeout": None, "refresh_margin": None}, "says no freshness", "timeout="),
+            (("x", {"Cache-Control": "max-age=0"}), {"timeout": None, "refresh_margin": None},
+             "is stale at once", "max-age"),
+            (("x", {"Cache-Control": "s-maxage=0"}), {}, "is stale at once", "s-maxage"),
+            ("x" * 100, {"max_body": 10}, "body over max_body", "max_body= (10 bytes here)"),
+            ("x", {"store_if": lambda response: False}, "store_if", "store_if="),
+        ],
+        ids=lambda part: part if isinstance(part, str) and len(part) < 40 else "",
+    )  # fmt: skip
+    @pytest.mark.parametrize("public", [False, True])
+    def test_what_is_not_to_be_stored(
+        self, shop: Shop, answer: Any, options: dict[str, Any], why: str, cure: str, public: bool
+    ) -> None:
+        """It is computed for each who waits: the verdict says so, the render why, and the cure."""
+        shop.page(lambda: answer, public=public, **options)
+        said = shop.agree()
+        assert said["verdict"] == "unstored"
+        assert f"would not be stored: {why}" in says(said, "render")
+        assert not says(said, "answer")
+        (text,) = said["cures"]
+        assert cure in text
+
+    @pytest.mark.parametrize(
+        ("pieces", "kind", "why", "cure"),
+        [
+            (["x" * 8, "y" * 8], "text/plain", "streams more than max_body", "(10 bytes here)"),
+            (["x"], "text/event-stream", "streams events", "take the decorator off"),
+        ],
+    )
+    def test_streams(self, shop: Shop, pieces: list[str], kind: str, why: str, cure: str) -> None:
+        """A stream that is not to be stored passes, with what helps."""
+        shop.page(lambda: Response(iter(pieces), content_type=kind), max_body=10)
+        for step in ("render", "verdict"):
+            said = shop.agree()
+            assert said["verdict"] == "pass"
+            assert f"it {why}" in says(said, step)
+            assert cure in said["cures"][0]
 
     def test_store_if(self, shop: Shop) -> None:
         """What `store_if=` does not want is answered each time."""
@@ -415,6 +498,7 @@ class TestKeys:
         said = shop.why()
         assert (said["verdict"], said["rendered"]) == ("miss", True)
         assert says(said, "render").endswith("it failed: RuntimeError: no database")
+        assert "stale_if_error=" in said["cures"][0]
         assert shop.get().status_code == 500
 
     def test_a_large_body_is_not_said(self, shop: Shop) -> None:
@@ -441,14 +525,16 @@ class TestRoutes:
         """What no route matches is answered by no cached view, and the cure is in the words."""
         said = shop.why("/nowhere")
         assert (said["verdict"], said["rendered"]) == ("none", False)
-        assert "no route matches" in says(said, "route")
+        assert says(said, "route") == "no route matches '/nowhere'"
+        assert said["cures"][0].startswith("name the path as the browser shows it")
 
     def test_not_cached(self, shop: Shop) -> None:
         """A view without @cacher is named, and what to do about it."""
         shop.app.add_url_rule("/plain", "plain", lambda: "x")
         said = shop.agree("/plain")
         assert said["verdict"] == "none"
-        assert "put @manager.cacher(...) under" in says(said, "route")
+        assert "is not cached" in says(said, "route")
+        assert said["cures"][0].startswith("put @manager.cacher(...) under")
 
     def test_a_redirect(self, shop: Shop) -> None:
         """A route that redirects names the path that it leads to."""
@@ -457,6 +543,7 @@ class TestRoutes:
         said = shop.agree("/dir")
         assert said["verdict"] == "none"
         assert "/dir/" in says(said, "route")
+        assert said["cures"] == ["name that path instead"]
         assert shop.agree("/away")["verdict"] == "none"
 
     def test_no_get(self, shop: Shop) -> None:
@@ -465,6 +552,7 @@ class TestRoutes:
         said = shop.why()
         assert said["verdict"] == "none"
         assert "does not take GET" in says(said, "route")
+        assert said["cures"] == ["only answers to GET and HEAD are stored"]
 
     @pytest.mark.parametrize("url", ["", "relative", "http://[", "\\"])
     def test_bad_urls(self, shop: Shop, url: str) -> None:
@@ -692,6 +780,7 @@ class TestSwitches:
             assert said["cures"]
             with pytest.raises(UnkeyedInput):
                 shop.get()
+            assert shop.manager.join(5), "its load may end later"
         shop.manager.close()
 
     def test_switched_off(self, app: Flask, clock: Clock) -> None:

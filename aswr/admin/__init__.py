@@ -4,6 +4,7 @@ Leaf: nobody imports it. Requests of the app bring whoever looks; everything sho
 desk's. Closed to all but whom ``authorize`` or the token lets in.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,7 +13,10 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from ..checks import check_limit
 from ..desk import Desk, desk_of
+from ..engine import Engine
+from ..events import Event
 from ..manager import CacheManager
 from .api import add_api, failed
 from .guard import Guard, dress
@@ -31,16 +35,21 @@ def blueprint(
     *,
     name: str = "aswr_admin",
     token: str | None = None,
+    streams: int | None = None,
 ) -> Blueprint:
     """The admin page of a manager: ``app.register_blueprint(..., url_prefix="/aswr")``.
 
     ``authorize`` is called without arguments in each request: only True opens the page, and a
     response, such as a redirect to the login, is what others get; else it is 403. ``token`` (else
     ``ASWR_ADMIN_TOKEN`` of the app's config or of the environment; 16 characters or more) opens it
-    in its place to who sends it as ``Authorization: Bearer``. Raises `TypeError` without
-    ``authorize``; mounting raises `RuntimeError` on an app that the manager was not given.
+    in its place to who sends it as ``Authorization: Bearer``. ``streams`` is how many pages of one
+    process may each hold one of its threads to be live (the others poll): by default half of
+    ``ASWR_THREADS`` under ``manager.asgi()``, at most 8, and one under a WSGI server. Raises
+    `TypeError` without ``authorize``; mounting raises `RuntimeError` on an app that the manager was
+    not given.
     """
     guard = Guard(authorize, token)
+    limit = check_limit("streams", streams)
     made = Blueprint(name, __name__, static_folder=None)
 
     def desk() -> Desk:
@@ -52,9 +61,9 @@ def blueprint(
         guard.mount(app, made)
         if _STATE not in app.extensions:  # else it is mounted twice, under two names
             desk_of(manager, app).life.begin(site.engine.events)
-            history = History(site.engine)
-            manager.for_each_loop(history.begin)
-            app.extensions[_STATE] = (history, Streams(site.config["ASWR_THREADS"]))
+            app.extensions[_STATE] = (_history(manager, site.engine), Streams())
+        if limit is not None:
+            app.extensions[_STATE][1].limit = limit
 
     made.record(mount)
     made.before_request(guard.check)
@@ -64,6 +73,20 @@ def blueprint(
     _add_live(made, desk)
     add_pages(made, desk)
     return made
+
+
+def _history(manager: CacheManager, engine: Engine) -> History:
+    """One that begins with the first load, or pass: where everything passes nothing is loaded."""
+    history, myself = History(engine), weakref.ref(manager)
+
+    def begin(event: Event) -> None:
+        found = myself()
+        if found is not None and not found.looks_on and not engine.closed:
+            found.loop()
+
+    manager.for_each_loop(history.begin)
+    engine.events.subscribe(begin, "pass")
+    return history
 
 
 def _add_live(made: Blueprint, desk: Callable[[], Desk]) -> None:

@@ -6,7 +6,7 @@ Every answer is what the method of `Desk` of that name returns. Errors are ``{"e
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import (
@@ -28,6 +28,7 @@ log = logging.getLogger("aswr.admin")
 MOST_URLS = 100  # in one request
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 READS: Final = ("about", "stats", "jobs", "flights", "workers", "routes", "tags", "doctor")
+CAUSES: Final = ("warm", "refresh")  # of the loads that are asked for here
 T = TypeVar("T")
 
 
@@ -86,7 +87,8 @@ def answered(ask: Callable[[], T]) -> T:
     except (ValueError, TypeError) as error:
         raise BadRequest(str(error)) from error
     except Exception as error:
-        log.exception("the admin page could not answer %s", request.path)
+        extra = {"aswr_app": current_app.name, "aswr_path": request.path}
+        log.exception("the admin page could not answer %s", request.path, extra=extra)
         raise InternalServerError(f"{type(error).__name__}: {error}") from error
 
 
@@ -159,19 +161,19 @@ def _refresh(desk: Desk, body: Mapping[str, Any]) -> Any:
     urls = _texts(body, "urls")
     if not urls:
         raise BadRequest("refresh what? urls is a list of URLs or paths")
-    return [desk.refresh(url) for url in urls]
+    return desk.refresh_all(urls)
 
 
 def _load(desk: Desk, body: Mapping[str, Any]) -> Any:
     why = body.get("why") or "warm"
-    if why not in get_args(Because):
-        raise BadRequest(f"why is one of {', '.join(get_args(Because))}, got {why!r}")
+    if why not in CAUSES:
+        raise BadRequest(f"why is one of {', '.join(CAUSES)}, got {why!r}")
     return desk.load(_url(body.get("url")), force=_flag(body, "force"), why=cast(Because, why))
 
 
 def _purge(desk: Desk, body: Mapping[str, Any]) -> Any:
-    urls, tags = _texts(body, "urls"), _texts(body, "tags")
+    urls, tags, ids = (_texts(body, name) for name in ("urls", "tags", "ids"))
     everything, stale = _flag(body, "everything"), _flag(body, "stale")
-    if not (urls or tags or everything):
-        raise BadRequest("purge what? urls, tags, or everything: true")
-    return desk.purge(urls=urls, tags=tags, everything=everything, stale=stale)
+    if not (urls or tags or ids or everything):
+        raise BadRequest("purge what? urls, tags, ids, or everything: true")
+    return desk.purge(urls=urls, tags=tags, ids=ids, everything=everything, stale=stale)

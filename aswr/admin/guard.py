@@ -90,38 +90,41 @@ class Guard:
     def check(self) -> Response | None:
         """Before every request: None lets it in, else what is answered, or raised."""
         request.max_content_length = MAX_BODY
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            self._check_token(given.strip())
-            return None
-        if (refused := self._ask()) is not None:
-            return refused
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            _check_own()
-        return None
-
-    def _check_token(self, given: str) -> None:
         token = self._tokens.get(current_app._get_current_object())  # type: ignore[attr-defined]
-        if token is None:
-            raise _no(f"no token opens this admin page: set {TOKEN} where the app runs")
-        if not hmac.compare_digest(given.encode(), token):
-            raise _no(f"the token is wrong: {TOKEN} must be the same here and there")
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        bearer = kind.lower() == "bearer"
+        if bearer and token and hmac.compare_digest(given.strip().encode(), token):
+            return None
+        # Any other bearer may be the app's own, or of a proxy that adds it to every request: also
+        # to those that another site makes a browser send.
+        answer = self._ask()
+        if bearer and (isinstance(answer, str) or (answer and 300 <= answer.status_code < 400)):
+            raise _no(token is not None)  # a login page is for people, who have no token
+        if isinstance(answer, str):
+            raise Forbidden(answer)
+        if answer is None and request.method not in ("GET", "HEAD", "OPTIONS"):
+            _check_own()
+        return answer
 
-    def _ask(self) -> Response | None:
+    def _ask(self) -> Response | str | None:
+        """What ``authorize`` says: None lets in, anything else is what others are told."""
         try:
             answer = self._authorize()
         except HTTPException:  # abort(403), abort(redirect(...)): a no, in its own words
             raise
         except Exception:
-            log.exception("authorize() of the admin page failed: the page stays closed")
-            raise Forbidden("authorize() failed, and its error is in the log") from None
+            extra = {"aswr_app": current_app.name}
+            log.exception(
+                "authorize() of the admin page failed: the page stays closed", extra=extra
+            )
+            return "authorize() failed, and its error is in the log"
         if answer is True:
             return None
         if isinstance(answer, Response):
             return answer
         if answer is not False and answer is not None:
             self._warn(answer)
-        raise Forbidden("authorize() does not let you in; who has the token may use the API")
+        return "authorize() does not let you in; who has the token may use the API"
 
     def _warn(self, answer: object) -> None:
         if inspect.iscoroutine(answer):
@@ -132,10 +135,16 @@ class Guard:
             log.warning(
                 "authorize() of the admin page returned a %s, which is neither True nor False nor "
                 "a response: the page stays closed; write bool(...)", kind,
+                extra={"aswr_app": current_app.name},
             )  # fmt: skip
 
 
-def _no(text: str) -> Unauthorized:
+def _no(known: bool) -> Unauthorized:
+    text = (
+        f"the token is wrong: {TOKEN} must be the same here and there"
+        if known
+        else f"no token opens this admin page: set {TOKEN} where the app runs"
+    )
     return Unauthorized(text, www_authenticate=WWWAuthenticate("bearer"))
 
 

@@ -1,8 +1,9 @@
 """What changes, as it happens: a stream of server-sent events, or one answer for who polls.
 
 Owns the count of streams of one app. Each holds a thread of the server while it lasts, so there
-are few, they are short (a browser opens the next one by itself, and a server that stops waits for
-them), and where requests come one at a time a stream is a single message.
+are few, of a WSGI server, which tells nobody how many threads it has, one; they are short (a
+browser opens the next one by itself, and a server that stops waits for them), and where requests
+come one at a time a stream is a single message.
 """
 
 import json
@@ -14,11 +15,12 @@ from typing import Any
 from flask import Response, request
 
 from ..desk import Desk
+from ..environ import THREADS
 from .history import History
 
 EVERY = 1.0  # seconds between messages
 LASTS = 15.0  # seconds of a stream
-MOST_STREAMS = 8  # at a time
+MOST_STREAMS = 8  # at a time, where nobody says otherwise
 MOST_HAPPENED = 100  # things told of in one message; the last of them
 ASK_AGAIN = 1.0  # seconds until a browser opens the next stream
 POLL = 3.0  # the same, where a stream is a single message
@@ -40,19 +42,18 @@ def pulse(desk: Desk, history: History, since: float) -> dict[str, Any]:
 
 
 class Streams:
-    """The streams of one app, of whose ``threads`` they leave half to others.
+    """The streams of one app: as many as ``limit`` says, else as its server can spare.
 
     ``pause`` and ``clock`` are for tests.
     """
 
     def __init__(
         self,
-        threads: int,
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.open = 0
-        self._most = max(1, min(MOST_STREAMS, threads // 2))
+        self.limit: int | None = None
         self._pause = pause
         self._clock = clock
         self._lock = threading.Lock()
@@ -60,7 +61,7 @@ class Streams:
     def answer(self, tell: Callable[[float], dict[str, Any]], since: float) -> Response:
         """A stream of what ``tell(since)`` says; 503 where there are too many."""
         with self._lock:
-            if self.open >= self._most:
+            if self.open >= self._most():
                 busy = Response(status=503, content_type="text/plain")
                 busy.headers["Retry-After"] = f"{POLL:.0f}"
                 return busy
@@ -70,6 +71,12 @@ class Streams:
         response.headers["X-Accel-Buffering"] = "no"
         response.call_on_close(_once(self._leave))
         return response
+
+    def _most(self) -> int:
+        if self.limit is not None:
+            return self.limit
+        threads: int = request.environ.get(THREADS, 1)
+        return max(1, min(MOST_STREAMS, threads // 2))
 
     def _leave(self) -> None:
         with self._lock:

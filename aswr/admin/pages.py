@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -19,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
+from .. import words
 from ..desk import MOST_LISTED, Desk
 from ..survey import SORTS, STATES
 from . import shown
@@ -54,11 +56,11 @@ _jinja = Environment(
 )  # fmt: skip
 for _filter in (
     shown.duration, shown.count, shown.size, shown.percent, shown.clock_time, shown.moment,
-    shown.says, shown.ratio,
+    shown.says, words.ratio,
 ):  # fmt: skip
     _jinja.filters[_filter.__name__] = _filter
 _jinja.globals.update(
-    bar=shown.bar, mean=shown.mean, pages=PAGES, states=STATES[:-1], kinds=shown.KINDS,
+    bar=shown.bar, mean=words.mean, pages=PAGES, states=STATES[:-1], kinds=words.KINDS,
     minutes=round(KEPT * STEP / 60), field=FIELD,
 )  # fmt: skip
 
@@ -68,7 +70,8 @@ def add_pages(blueprint: Blueprint, desk: Callable[[], Desk]) -> None:
 
     def page(path: str, name: str, facts: Callable[..., Mapping[str, Any]]) -> None:
         def view(**kwargs: Any) -> Response:
-            return render(name, desk(), **answered(lambda: facts(desk(), **kwargs)))
+            began = time.monotonic()
+            return render(name, desk(), began, **answered(lambda: facts(desk(), **kwargs)))
 
         blueprint.add_url_rule(path, name, view, methods=["GET"])
 
@@ -80,7 +83,8 @@ def add_pages(blueprint: Blueprint, desk: Callable[[], Desk]) -> None:
     page("/doctor", "doctor", lambda desk: {"lines": desk.doctor()})
 
     def why() -> Response:
-        return render("why", desk(), **answered(lambda: _why(desk())))
+        began = time.monotonic()
+        return render("why", desk(), began, **answered(lambda: _why(desk())))
 
     def act(what: str) -> Response:
         if what not in ACTS:
@@ -92,13 +96,17 @@ def add_pages(blueprint: Blueprint, desk: Callable[[], Desk]) -> None:
     blueprint.add_url_rule("/static/<name>", "static", _static, methods=["GET"])
 
 
-def render(name: str, desk: Desk, **facts: Any) -> Response:
-    """A page; ``said`` is what a button before it did."""
+def render(name: str, desk: Desk, began: float, **facts: Any) -> Response:
+    """A page; ``said`` is what a button before it did, ``took`` what the page cost until there.
+
+    A page with ``still`` does not fetch itself anew: it asks much of others.
+    """
     page = next((page for page, _ in PAGES if page == name), "entries")
     about, stats = desk.about(), desk.stats()
     html = _jinja.get_template(f"{name}.html").render(
         page=page, about=about, stats=stats, now=stats["at"], said=_said(),
-        token=form_token(), url=_url, asset=_asset, here=_here(), **facts,
+        token=form_token(), url=_url, asset=_asset, here=_here(),
+        took=lambda: time.monotonic() - began, **{"still": False, **facts},
     )  # fmt: skip
     response = Response(html, content_type="text/html; charset=utf-8")
     if SAID in request.cookies:
@@ -162,7 +170,7 @@ def _overview(desk: Desk) -> dict[str, Any]:
         "flights": flights,
         "views": views,
         "reasons": reasons,
-        "latest": shown.told(desk.latest(LOOKED_AT))[:LATEST],
+        "latest": words.told(desk.latest(LOOKED_AT))[:LATEST],
         "jobs": desk.jobs(),
     }
 
@@ -189,6 +197,7 @@ def _entries(desk: Desk) -> dict[str, Any]:
         "with_more": _query({**asked, "source": source, "rows": "more"}),
         "filtered": any(asked[name] for name in ("search", "state", "tag", "view")),
         "target": target,
+        "still": source == "store",
     }
 
 
@@ -213,7 +222,7 @@ def _sorter(asked: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
 
 
 def target(row: Mapping[str, Any]) -> str:
-    """What the verbs call a row: path and query; empty for a call of a memoized function."""
+    """What a URL's row is refreshed by: path and query; a memoized call's has neither."""
     query = row["url"].partition("?")[2]
     path: str = row["path"]
     return f"{path}?{query}" if path and query else path
@@ -230,9 +239,10 @@ def _entry(desk: Desk, id: str) -> dict[str, Any]:
         "id": id,
         "title": title,
         "beside": found["beside"],
-        "life": shown.told(life)[:OF_ONE],
+        "life": words.told(life)[:OF_ONE],
         "line": shown.line(entry, life, now),
         "target": target,
+        "still": found.get("source") == "store",
     }
 
 
@@ -247,14 +257,12 @@ def _found(desk: Desk, id: str) -> dict[str, Any]:
             raise
     life = [one.shown() for one in desk.life.of(id, row["path"], row["tags"])]
     beside = [one for one in rows if one["url_id"] == row["url_id"] and one["id"] != id]
-    return {"id": id, "entry": row, "beside": beside, "life": life}
+    return {"id": id, "entry": row, "beside": beside, "life": life, "source": "store"}
 
 
 def _workers(desk: Desk) -> dict[str, Any]:
     workers = desk.workers()
-    sums: dict[str, float] = {
-        name: sum(one["stats"].get(name, 0) for one in workers) for name in SUMS
-    }
+    sums = words.added([dict.fromkeys(SUMS, 0), *(one["stats"] for one in workers)])
     return {"workers": workers, "sums": sums}
 
 
@@ -272,13 +280,7 @@ def _why(desk: Desk) -> dict[str, Any]:
 
 
 def _headers(lines: str) -> dict[str, str]:
-    headers = {}
-    for text in filter(None, map(str.strip, lines.splitlines())):
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip():
-            raise ValueError(f"a header is written 'Name: value', got {text!r}")
-        headers[name.strip()] = value.strip()
-    return headers
+    return dict(words.header(line) for line in map(str.strip, lines.splitlines()) if line)
 
 
 # What buttons do.
@@ -289,7 +291,10 @@ def _refresh(desk: Desk) -> dict[str, str]:
     done = desk.refresh(url)
     took = shown.duration(done["seconds"])
     if done["outcome"] == "stored":
-        return {"state": "ok", "text": f"Refreshed {url} in {took}."}
+        text = f"Refreshed {url} in {took}."
+        if done["reason"]:
+            return {"state": "warning", "text": f"{text} {_sentence(done['reason'])}"}
+        return {"state": "ok", "text": text + _where(done)}
     if done["outcome"] == "failed":
         return {"state": "error", "text": f"{url} could not be loaded: {done['reason']}"}
     why = f": {done['reason']}" if done["reason"] else ""
@@ -303,15 +308,35 @@ def _purge(desk: Desk) -> dict[str, str]:
         done = desk.purge(everything=True, stale=stale)
     elif tag := form.get("tag", ""):
         done = desk.purge(tags=[tag], stale=stale)
+    elif id := form.get("id", ""):
+        done = desk.purge(ids=[id], stale=stale)
     else:
         done = desk.purge(urls=[_field("url")], stale=stale)
+    if why := done.get("reason"):
+        return {"state": "warning", "text": f"Nothing was purged: {why}."}
+    if done["unknown"]:  # a button purges one thing
+        why = f"{done['unknown'][0]} is no cached view's, and nothing is stored of it"
+        why = f"entry {id} is not stored any more" if id else why
+        return {"state": "warning", "text": f"Nothing was purged: {why}."}
     text = f"Purged {', '.join(done['purged'])}" + (
         ": served as it is until it is renewed." if stale else "."
     )
-    if not done["everybody"]:
+    if not done["everybody"] and not done["alone"]:
         more = " The shared store does not have it yet, and other workers may serve the old one."
         return {"state": "warning", "text": text + more}
-    return {"state": "ok", "text": text}
+    return {"state": "ok", "text": text + _where(done)}
+
+
+def _where(done: Mapping[str, Any]) -> str:
+    """Where it is done, unless everybody goes by it."""
+    if not done["alone"]:
+        return ""
+    worker = done["worker"]
+    return f" In process {worker['pid']} on {worker['host']} alone; other workers keep their own."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 ACTS: Final[Mapping[str, Callable[[Desk], dict[str, str]]]] = {

@@ -1,70 +1,47 @@
-"""How values are shown to people: durations, sizes, and where things lie on a line of time.
+"""How values are shown on a page: the words of all, unbroken, and where things lie in time.
 
-Pure: values in, text and percentages out. ``static/admin.js`` writes durations the same way.
+Pure: values in, text and percentages out.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import gmtime, strftime
 from typing import Any, Final
 
-NONE = "\u2013"
+from .. import words
+from ..words import told
+
 MINUS = "\u2212"
 NARROW = "\u202f"  # between thousands, and before a unit: does not break
-UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 MOST_TICKS = 6
 BEHIND = 1.2  # lives of an entry that are shown of its past
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds, in the two units that say most."""
-    if seconds is None:
-        return NONE
-    if not seconds:
-        return f"0{NARROW}s"
-    if seconds < 0.9995:
-        return f"{round(seconds * 1000)}{NARROW}ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f}{NARROW}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}{NARROW}s"
-    if whole < 3600:
-        return _two(whole // 60, "min", whole % 60, "s")
-    if whole < 86400:
-        return _two(whole // 3600, "h", whole % 3600 // 60, "min")
-    return _two(whole // 86400, "d", whole % 86400 // 3600, "h")
-
-
-def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    rest = f" {small}{NARROW}{small_unit}" if small else ""
-    return f"{large}{NARROW}{large_unit}{rest}"
+    """As `words.duration`; does not break."""
+    return words.duration(seconds, NARROW)
 
 
 def count(number: float) -> str:
-    """A number of things."""
-    return f"{number:,.0f}".replace(",", NARROW)
+    """As `words.count`; does not break."""
+    return words.count(number, NARROW)
 
 
 def size(number: float) -> str:
-    """Bytes."""
-    unit = 0
-    while number >= 1024 and unit < len(UNITS) - 1:
-        number, unit = number / 1024, unit + 1
-    digits = 1 if unit and number < 100 else 0
-    return f"{number:.{digits}f}{NARROW}{UNITS[unit]}"
+    """As `words.size`; does not break."""
+    return words.size(number, NARROW)
 
 
 def percent(share: float | None) -> str:
-    """A share; a hundred only where it is all."""
-    if share is None:
-        return NONE
-    shown = math.floor(share * 1000) / 10
-    digits = f"{shown:.1f}" if 0 < shown < 100 else f"{shown:.0f}"
-    return f"{digits}{NARROW}%"
+    """As `words.percent`; does not break."""
+    return words.percent(share, NARROW)
+
+
+def says(one: Mapping[str, Any]) -> str:
+    """As `words.says`; does not break."""
+    return words.says(one, NARROW)
 
 
 def clock_time(at: float) -> str:
@@ -75,17 +52,6 @@ def clock_time(at: float) -> str:
 def moment(at: float) -> str:
     """Date and time, as the ``datetime`` of a ``<time>``."""
     return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(at))
-
-
-def ratio(counts: Mapping[str, Any]) -> float | None:
-    """The share of answers that nobody waited for; None where there were none."""
-    asked = counts["hits"] + counts["misses"] + counts["passes"]
-    return counts["hits"] / asked if asked else None
-
-
-def mean(total: float, number: float) -> float | None:
-    """None of none."""
-    return total / number if number else None
 
 
 # Lines of time. Places are percentages of its width.
@@ -226,64 +192,3 @@ def _ticks(begin: float, end: float, now: float, place: Callable[[float], float]
             text = f"{sign}{duration(abs(number) * step)}".replace(".0", "")
             shown.append(Mark("odd" if number % 2 else "even", at, text))
     return shown
-
-
-CAUSES: Final = {
-    "miss": "a visitor waited for it",
-    "stale": "a visitor was given the old answer",
-    "refresh": "somebody pressed refresh",
-    "job": "a periodic refresh",
-    "warm": "a warm-up",
-    "fleet": "another worker has something newer",
-    "code": "other code asked",
-}
-KINDS: Final = {
-    "load_started": "load began",
-    "load_finished": "loaded",
-    "load_failed": "load failed",
-    "published": "stored",
-    "evicted": "made room",
-    "purged": "purged",
-    "breaker": "shared store",
-    "lease": "lease",
-    "learned": "reads more",
-    "job": "job",
-}
-_BEGAN: Final = (": began", ": no need")
-_ENDS: Final = {"store": "", "pass": "it passes", "one": "for one caller only"}
-
-
-def says(one: Mapping[str, Any]) -> str:
-    """What happened, in words."""
-    parts = []
-    if one["kind"] in ("load_started", "load_failed", "load_finished") and one["cause"]:
-        parts.append(CAUSES.get(one["cause"], one["cause"]))
-    if one["seconds"] is not None:
-        parts.append(f"took {duration(one['seconds'])}")
-    if one["reason"]:
-        parts.append(_ENDS.get(one["reason"], one["reason"]))
-    return "; ".join(filter(None, parts))
-
-
-def told(life: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What is worth a line, the latest first: a load is one line, not three."""
-    found: list[Mapping[str, Any]] = []
-    ended: Counter[str] = Counter()  # loads that ended after what is looked at, by URL
-    for one in reversed(list(life)):
-        kind, url = one["kind"], one["url_id"]
-        if kind in ("load_finished", "load_failed"):
-            ended[url] += 1
-        elif kind == "load_started" and ended[url]:
-            ended[url] -= 1
-            continue
-        elif _goes_without_saying(one):
-            continue
-        found.append(one)
-    return found
-
-
-def _goes_without_saying(one: Mapping[str, Any]) -> bool:
-    """The load has a line: that its result was stored, and that it was a job which began it."""
-    if one["kind"] == "job":
-        return any(part in one["reason"] for part in _BEGAN)
-    return one["kind"] == "published" and not one["reason"]

@@ -3,15 +3,16 @@
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..words import count, duration
 from . import shown
-from .options import a_url, aswr, common, say
-from .screen import Screen, clean, number, span
+from .options import a_name, a_url, aswr, common, names_entry, say
+from .screen import Screen, clean
 from .source import Failed, Interrupted, Needs, Source, failing, source
 
 VAIN = Needs(loads=True, vain=" What it loads itself, nobody else would have.")
@@ -36,6 +37,7 @@ def refresh(
         saved = _saved(found)
     if as_json:
         screen.json(results)
+    _say_who_alone(found, [one for one in results if one["outcome"] == "stored"])
     if not saved or any(one["outcome"] in ("failed", "uncached") for one in results):
         raise click.exceptions.Exit(1)
 
@@ -53,36 +55,70 @@ def _saved(found: Source) -> bool:
 
 
 @aswr.command(short_help="Throw away URLs, tags or everything.")
-@click.argument("urls", nargs=-1, callback=a_url)
+@click.argument("names", nargs=-1, callback=a_name, metavar="[URL|ID|CALL]...")
 @click.option("--tag", "tags", multiple=True, help="What bears this tag; may be repeated.")
 @click.option("--all", "everything", is_flag=True, help="Everything of the app.")
 @click.option("--stale", is_flag=True, help="May be served all the same while it is renewed.")
 @click.option("--yes", is_flag=True, help="Do not ask whether --all is meant.")
 @common
 def purge(
-    screen: Screen, server: str, insecure: bool, as_json: bool, urls: tuple[str, ...],
+    screen: Screen, server: str, insecure: bool, as_json: bool, names: tuple[str, ...],
     tags: tuple[str, ...], everything: bool, stale: bool, yes: bool,
 ) -> None:  # fmt: skip
     """Throw away URLs, what bears a tag, or everything; at once, and for all who share the store.
 
-    A path alone means every query of it. Exit code 1: the store could not be told.
+    A path alone means every query of it. One entry is named by its id, or by its call, as ls shows
+    them: 'shop:price(3)'. Exit code 1: the store could not be told, the cache is switched off, or
+    an entry is not there.
     """
-    if bool(urls or tags) == everything:
+    ids = [name for name in names if names_entry(name)]
+    urls = [name for name in names if not names_entry(name)]
+    if bool(names or tags) == everything:
         raise click.UsageError("name URLs, --tag or --all" if not everything else "--all is all")
     if "" in tags:
         raise click.UsageError("a tag has a name")
     with source(server, insecure) as found:
         if everything and not yes:
             _confirm(found)
-        done = found.asked.purge(urls=urls, tags=tags, everything=everything, stale=stale)
+        done = found.asked.purge(
+            urls=urls, tags=tags, ids=ids, everything=everything, stale=stale
+        )  # fmt: skip
     if as_json:
         screen.json(done)
     for one in [] if as_json else done["purged"]:
         word = "outdated" if stale else "purged"
         screen.line(f"{word} {clean(one)}") if screen.terminal else screen.fields(word, one)
-    if not done["everybody"]:
+    unknown = done.get("unknown", [])
+    for one in unknown:
+        say(f"{clean(one)}: " + ("no such entry" if one in ids else "no cached view answers it"))
+    if done.get("partial"):
+        say(clean(done["partial"]))
+    if done.get("reason"):
+        say(f"nothing was purged: {clean(done['reason'])}")
+        raise click.exceptions.Exit(1)
+    _say_who_alone(found, [done])
+    if not done["everybody"] and not done.get("alone"):
         say("the shared store could not be told: other processes may still serve it")
         raise click.exceptions.Exit(1)
+    if not set(unknown).isdisjoint(ids):
+        raise click.exceptions.Exit(1)
+
+
+def _say_who_alone(found: Source, answers: Iterable[Mapping[str, Any]]) -> None:
+    """Where a server did it in the memory of one process, whose that is."""
+    if found.kind != "server":
+        return
+    workers = [
+        f"process {clean(worker['pid'])} on {clean(worker['host'])}"
+        for one in answers
+        if one.get("alone")
+        for worker in one.get("workers") or [one["worker"]]
+    ]
+    if workers:
+        say(
+            f"in {' and '.join(dict.fromkeys(workers))} alone: other workers of this server, if "
+            "there are any, keep their own; sharing a Redis makes one cache of all"
+        )
 
 
 def _confirm(found: Source) -> None:
@@ -159,6 +195,7 @@ def warm(
                 shown.outcome(screen, one)
         say_failures(errors(), bad)
         _sum_up(warming, took)
+        _say_who_alone(found, [one for one in warming.results if one["outcome"] == "stored"])
         if cut_short:
             raise Interrupted
     if warming.stopping:
@@ -191,13 +228,13 @@ def _paths(
         raise Failed(str(error)) from None
     elsewhere = dict(listed.elsewhere.most_common())
     if elsewhere:
-        names = ", ".join(f"{clean(host)}: {number(n)}" for host, n in [*elsewhere.items()][:5])
+        names = ", ".join(f"{clean(host)}: {count(n)}" for host, n in [*elsewhere.items()][:5])
         say(
             f"skipped what is of other hosts ({names}); if it is this app's, say "
             f"--host {clean(next(iter(elsewhere)))}"
         )
     if listed.wrong:
-        say(f"skipped what is no URL ({number(len(listed.wrong))}): {clean(listed.wrong[0])}")
+        say(f"skipped what is no URL ({count(len(listed.wrong))}): {clean(listed.wrong[0])}")
     if not listed.paths and not elsewhere and not listed.wrong:
         say(f"{clean(urls)} names nothing")
     elif not listed.paths:
@@ -207,14 +244,14 @@ def _paths(
 
 def _sum_up(warming: Any, took: float) -> None:
     counts = warming.counts
-    parts = [f"{number(counts['stored'])} loaded", f"{number(counts['fresh'])} fresh already"]
+    parts = [f"{count(counts['stored'])} loaded", f"{count(counts['fresh'])} fresh already"]
     if counts["pass"]:
-        parts.append(f"{number(counts['pass'])} not stored")
+        parts.append(f"{count(counts['pass'])} not stored")
     if counts["uncached"]:
         first = next(one["url"] for one in warming.results if one["outcome"] == "uncached")
-        parts.append(f"{number(counts['uncached'])} without a cached view ({clean(first)})")
+        parts.append(f"{count(counts['uncached'])} without a cached view ({clean(first)})")
     if bad := len(warming.failed):
-        parts.append(f"{number(bad)} failed")
+        parts.append(f"{count(bad)} failed")
     if left := len(warming.left):
-        parts.append(f"{number(left)} left")
-    say(f"{', '.join(parts)}; of {number(warming.total)}, in {span(took)}")
+        parts.append(f"{count(left)} left")
+    say(f"{', '.join(parts)}; of {count(warming.total)}, in {duration(took)}")

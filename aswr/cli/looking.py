@@ -1,6 +1,5 @@
 """The commands that look: stats, ls, show, why, jobs, top, doctor. They change nothing."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,24 +7,20 @@ import click
 
 from ..desk import MOST_LISTED
 from ..survey import SORTS, STATES
+from ..words import count, duration, header
 from . import shown
 from .options import a_url, aswr, common, say
-from .screen import Screen, clean, number, span
+from .screen import Screen, clean
 from .screen import as_json as json_text
 from .source import Needs, Source, source
-
-FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.1
 
 
 def fields(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, str]:
     """Header fields."""
-    found = {}
-    for text in value:
-        name, colon, said = text.partition(":")
-        if not colon or not FIELD.fullmatch(name) or any(one in said for one in "\r\n\0"):
-            raise click.BadParameter(f"write 'Name: value', got {clean(text)!r}")
-        found[name] = said.strip()
-    return found
+    try:
+        return dict(map(header, value))
+    except ValueError as error:
+        raise click.BadParameter(clean(error)) from None
 
 
 def an_order(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -61,7 +56,7 @@ def _who(found: Source, own: Mapping[str, Any], workers: Sequence[Mapping[str, A
         return clean(f"{own['app']}, process {worker['pid']} on {worker['host']}")
     late = max(own["at"] - one["at"] for one in workers)
     count = "1 process" if len(workers) == 1 else f"{len(workers)} processes"
-    age = f", as of up to {span(late)} ago" if late >= 1 else ""
+    age = f", as of up to {duration(late)} ago" if late >= 1 else ""
     return clean(f"{own['app']}, {count}{age}")
 
 
@@ -95,15 +90,25 @@ def ls(
             view=view, tag=tag, state=state or "", search=search, sort=sort, shared=found.shared,
             limit=limit,
         )  # fmt: skip
-    rows, count = listed["entries"], listed["count"]
+    rows, many = listed["entries"], listed["count"]
     if as_json:
         screen.json(listed)
+        _say_partial(listed)
         return
     shown.entries(screen, rows) if rows else None
-    if not rows:
+    _say_partial(listed)
+    if not rows and not listed.get("partial"):
         say("nothing is stored" + (" that fits" if view or tag or state or search else ""))
-    elif count > len(rows):
-        say(f"{number(len(rows))} of {number(count)}: --limit shows more")
+    elif many > len(rows):
+        say(f"{count(len(rows))} of {count(many)}: --limit shows more")
+
+
+def _say_partial(said: Mapping[str, Any]) -> None:
+    """Tell why an answer is not all; exit code 1 where the store did not answer."""
+    if said.get("partial"):
+        say(clean(said["partial"]))
+    if said.get("silent"):
+        raise click.exceptions.Exit(1)
 
 
 @aswr.command(short_help="What is stored of a URL.")
@@ -112,7 +117,8 @@ def ls(
 def show(screen: Screen, server: str, insecure: bool, as_json: bool, url: str) -> None:
     """What is stored of a URL or path: every variant, its deadlines, what happened to it.
 
-    In a pipe: an entry's id, what is said of it, the value. Exit code 1: nothing is stored.
+    In a pipe: an entry's id, what is said of it, the value. Exit code 1: nothing is stored, or the
+    store did not answer.
     """
     with source(server, insecure) as found:
         said = found.asked.show(url)
@@ -120,6 +126,7 @@ def show(screen: Screen, server: str, insecure: bool, as_json: bool, url: str) -
         screen.json(said)
     else:
         shown.show(screen, said)
+    _say_partial(said)
     if not said["entries"]:
         say(f"nothing is stored of {clean(url)}; flask aswr why tells why")
         raise click.exceptions.Exit(1)
@@ -187,6 +194,7 @@ def top(
     Workers that share a store report every ten seconds, and rates are of the time between two
     reports. In a pipe, one line each interval: time, fresh hits, stale hits, misses, passes, loads
     and failed loads a second, loads under way, callers who wait, seconds of the oldest load, store.
+    A server that stops answering is waited for, and said to be missed; one that never did ends it.
     """
     from .top import Top, lines, live
 
@@ -202,7 +210,7 @@ def top(
             else:
                 screen.fields(*one.line())
 
-        lines(watched, show_line, interval, count)
+        lines(watched, show_line, say, interval, count)
 
 
 @aswr.command(short_help="Is it well? With cures.")

@@ -6,6 +6,7 @@ something failed, or was not found. 2: the command was not understood, or there 
 """
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from ..desk import local
 from .screen import Screen, clean
 
 Command = Callable[..., Any]
+
+ID = re.compile(r"[0-9a-f]{32}")
+CALL = re.compile(r"[\w.]+:(?!//).*\(.*\)", re.DOTALL)
 
 
 @click.group("aswr", short_help="Look into the cache, and steer it.")
@@ -55,6 +59,17 @@ def a_url(context: click.Context, parameter: click.Parameter, value: Any) -> Any
             local(url)
         except ValueError as error:
             raise click.BadParameter(clean(error)) from None
+    return value
+
+
+def names_entry(name: str) -> bool:
+    """Is it an entry's id, or a call as `ls` shows it, and no URL?"""
+    return bool(ID.fullmatch(name) or CALL.fullmatch(name))
+
+
+def a_name(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """URLs or paths that a cache can have, ids of entries, and calls."""
+    a_url(context, parameter, tuple(name for name in value if not names_entry(name)))
     return value
 
 

@@ -129,21 +129,27 @@ class Remote:
         return self._dict(self._post("load", {"url": url, "force": force, "why": why}))
 
     def purge(
-        self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), everything: bool = False,
-        stale: bool = False,
+        self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), ids: Iterable[str] = (),
+        everything: bool = False, stale: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
-        names = [*(("urls", url) for url in urls), *(("tags", tag) for tag in tags)]
-        whole: dict[str, Any] = {"purged": [], "everybody": True, "stale": stale}
+        given = {"urls": urls, "tags": tags, "ids": ids}
+        names = [(kind, name) for kind, each in given.items() for name in each]
+        whole: dict[str, Any] = {"purged": [], "unknown": [], "everybody": True, "stale": stale}
+        workers: list[Any] = []  # each question is answered by whoever takes it
         for batch in _batches(names, everything):
-            asked = {
-                kind: [name for one, name in batch if one == kind] for kind in ("urls", "tags")
-            }
+            asked = {kind: [name for one, name in batch if one == kind] for kind in given}
             done = self._dict(
                 self._post("purge", {**asked, "everything": everything, "stale": stale})
             )
-            whole["purged"] += done.get("purged", [])
+            for name in ("purged", "unknown"):
+                whole[name] += done.get(name, [])
             whole["everybody"] &= bool(done.get("everybody"))
-        return whole
+            whole.update({name: done[name] for name in ("alone", "reason") if name in done})
+            if done.get("partial"):
+                whole["partial"] = done["partial"]
+            if "worker" in done and done["worker"] not in workers:
+                workers.append(done["worker"])
+        return {**whole, "workers": workers}
 
     def settle(self, seconds: float = LIMIT) -> bool:
         """What a server loaded it saves, whoever asked for it."""

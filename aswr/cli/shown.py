@@ -7,32 +7,22 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from .screen import Cell, Column, Screen, clean, number, share, size, span
+from ..words import KINDS, VERDICTS, added, count, duration, percent, says, size, told
+from .screen import Cell, Column, Screen, clean
 
 COLOURS: Final[dict[str, str]] = {
     "fresh": "green", "stale": "yellow", "error": "red", "gone": "bright_black",
     "pass": "magenta", "note": "bright_black",
-    "hit": "green", "miss": "yellow", "none": "red",
+    "hit": "green", "miss": "yellow", "unstored": "magenta", "none": "red",
     "ok": "green", "warning": "yellow",
     "stored": "green", "failed": "red", "uncached": "magenta",
 }  # fmt: skip
+MOST_TOLD = 30  # things that happened to an entry
 MARKS: Final = {"ok": "✓", "note": "·", "warning": "!", "error": "✗"}
-VERDICTS: Final = {
-    "hit": "served from memory, and fresh",
-    "stale": "served at once, and renewed meanwhile",
-    "miss": "who asks waits for a load",
-    "pass": "not cached: the view runs for whoever asks",
-    "none": "no cached view answers this",
-}
 OUTCOMES: Final = {
     "stored": "stored", "fresh": "fresh", "pass": "not stored", "failed": "failed",
     "uncached": "not cached",
 }  # fmt: skip
-# Of the counters of `stats`, those that people look at, and what they are called.
-COUNTS: Final = (
-    "hits", "stale_hits", "misses", "passes", "loads", "load_failures", "load_seconds",
-    "seconds_saved", "waits", "seconds_waited",
-)  # fmt: skip
 
 
 def coloured(word: str) -> Cell:
@@ -46,26 +36,13 @@ def totals(stats: Mapping[str, Any], workers: Sequence[Mapping[str, Any]]) -> di
     """The counters of one process, or the sums over all workers that describe themselves."""
     if not workers:
         return {"processes": 1, "stats": stats["stats"], "views": stats["views"]}
-    sums: dict[str, Any] = {}
-    views: dict[str, dict[str, Any]] = {}
-    for worker in workers:
-        add(sums, worker.get("stats", {}))
-        for view, counts in worker.get("views", {}).items():
-            add(views.setdefault(view, {}), counts)
+    sums = added(worker.get("stats", {}) for worker in workers)
+    views = added(worker.get("views", {}) for worker in workers)
     if "store_reachable" in sums:
         sums["store_reachable"] = int(sums["store_reachable"] == len(workers))
     if "workers" in sums:
         sums["workers"] = len(workers)
     return {"processes": len(workers), "stats": sums, "views": dict(sorted(views.items()))}
-
-
-def add(sums: dict[str, Any], counts: Mapping[str, Any]) -> None:
-    """Add counters to sums, by their names."""
-    for name, value in counts.items():
-        if isinstance(value, Mapping):
-            add(sums.setdefault(name, {}), value)
-        elif isinstance(value, int | float):
-            sums[name] = sums.get(name, 0) + value
 
 
 def stats(screen: Screen, name: str, found: Mapping[str, Any]) -> None:
@@ -75,8 +52,8 @@ def stats(screen: Screen, name: str, found: Mapping[str, Any]) -> None:
         for scope, values in (("all", counts), *views.items()):
             for each, value in values.items():
                 pairs = value.items() if isinstance(value, Mapping) else [("", value)]
-                for reason, count in pairs:
-                    screen.fields(scope, f"{each}: {reason}" if reason else each, count)
+                for reason, many in pairs:
+                    screen.fields(scope, f"{each}: {reason}" if reason else each, many)
         return
     screen.line(screen.styled(name, bold=True))
     screen.line()
@@ -98,44 +75,48 @@ def stats(screen: Screen, name: str, found: Mapping[str, Any]) -> None:
 def _view_row(view: str, counts: Mapping[str, Any]) -> list[object]:
     loads, failed = counts.get("loads", 0), counts.get("load_failures", 0)
     return [
-        view, number(counts.get("hits", 0)), number(counts.get("stale_hits", 0)),
-        number(counts.get("misses", 0)), number(counts.get("passes", 0)), number(loads),
-        Cell(number(failed), "red" if failed else ""),
-        span(counts.get("load_seconds", 0) / loads) if loads else "",
-        span(counts.get("seconds_saved", 0)),
+        view, count(counts.get("hits", 0)), count(counts.get("stale_hits", 0)),
+        count(counts.get("misses", 0)), count(counts.get("passes", 0)), count(loads),
+        Cell(count(failed), "red" if failed else ""),
+        duration(counts.get("load_seconds", 0) / loads) if loads else "",
+        duration(counts.get("seconds_saved", 0)),
     ]  # fmt: skip
 
 
 def _figures(counts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     asked = sum(counts.get(name, 0) for name in ("hits", "misses", "passes"))
     hits, stale = counts.get("hits", 0), counts.get("stale_hits", 0)
-    yield "hits", _joined(number(hits), share(hits, asked), f"{number(stale)} of them stale")
+    yield "hits", _joined(count(hits), _share(hits, asked), f"{count(stale)} of them stale")
     misses = counts.get("misses", 0)
-    yield "misses", _joined(number(misses), share(misses, asked))
+    yield "misses", _joined(count(misses), _share(misses, asked))
     passes = counts.get("passes", 0)
     reasons = sorted(counts.get("passes_by_reason", {}).items(), key=lambda pair: -pair[1])
-    why = "; ".join(f"{reason}: {number(count)}" for reason, count in reasons[:3])
-    yield "passes", _joined(number(passes), share(passes, asked), why)
+    why = "; ".join(f"{reason}: {count(many)}" for reason, many in reasons[:3])
+    yield "passes", _joined(count(passes), _share(passes, asked), why)
     loads, failed = counts.get("loads", 0), counts.get("load_failures", 0)
-    mean = f"{span(counts.get('load_seconds', 0) / loads)} each" if loads else ""
-    yield "loads", _joined(number(loads), mean, f"{number(failed)} failed")
+    mean = f"{duration(counts.get('load_seconds', 0) / loads)} each" if loads else ""
+    yield "loads", _joined(count(loads), mean, f"{count(failed)} failed")
     saved, waited = counts.get("seconds_saved", 0), counts.get("seconds_waited", 0)
-    yield "saved", f"{span(saved)} of loading; {number(counts.get('waits', 0))} callers waited " \
-        f"{span(waited)}"  # fmt: skip
+    waits = f"{count(counts.get('waits', 0))} callers waited {duration(waited)}"
+    yield "saved", f"{duration(saved)} of loading; {waits}"
     held, most = counts.get("bytes", 0), counts.get("max_bytes", 0)
     memory = f"{size(held)} of {size(most)}" if most else size(held)
     yield "memory", _joined(
-        f"{number(counts.get('entries', 0))} entries", memory,
-        f"{number(counts.get('evictions', 0))} evicted",
+        f"{count(counts.get('entries', 0))} entries", memory,
+        f"{count(counts.get('evictions', 0))} evicted",
     )  # fmt: skip
     yield "now", _joined(
-        f"{number(counts.get('flights', 0))} loads under way",
-        f"{number(counts.get('queued', 0))} queued", f"{number(counts.get('waiting', 0))} wait",
+        f"{count(counts.get('flights', 0))} loads under way",
+        f"{count(counts.get('queued', 0))} queued", f"{count(counts.get('waiting', 0))} wait",
     )  # fmt: skip
     if "store_reachable" in counts:
         state = "answers" if counts["store_reachable"] else "does not answer"
         errors = counts.get("store_errors", 0)
-        yield "store", _joined(state, f"{number(errors)} errors")
+        yield "store", _joined(state, f"{count(errors)} errors")
+
+
+def _share(part: float, whole: float) -> str:
+    return percent(part / whole) if whole else ""
 
 
 def _joined(*parts: str) -> str:
@@ -174,8 +155,8 @@ def entries(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     ]  # fmt: skip
     table = [
         [
-            coloured(row["state"]), span(row["left"]), span(row["age"]), size(row["size"]),
-            span(row["cost"]), number(row["uses"]) if row["uses"] else "", row["url"],
+            coloured(row["state"]), duration(row["left"]), duration(row["age"]), size(row["size"]),
+            duration(row["cost"]), count(row["uses"]) if row["uses"] else "", row["url"],
             variant(row, brief=True),            ", ".join(row["tags"]), row["view"],
         ]
         for row in rows
@@ -204,7 +185,7 @@ def show(screen: Screen, found: Mapping[str, Any]) -> None:
         _entry(screen, row)
     if found["life"]:
         screen.line()
-        screen.line(screen.styled("What happened to it", bold=True))
+        screen.line(screen.styled("What happened to it, the latest first", bold=True))
         life(screen, found["life"])
 
 
@@ -219,14 +200,14 @@ def _entry(screen: Screen, row: Mapping[str, Any]) -> None:
     if row["reason"]:
         pairs.append(("passes", row["reason"]))
     if row["state"] not in ("note", "gone"):
-        pairs.append(("left", f"{row['state']} for {span(row['left'])} more"))
+        pairs.append(("left", f"{row['state']} for {duration(row['left'])} more"))
     now = row["stored"] + row["age"]
-    pairs.append(("stored", f"{span(row['age'])} ago, {_clock(row['stored'])}"))
+    pairs.append(("stored", f"{duration(row['age'])} ago, {_clock(row['stored'])}"))
     for name, key in (("fresh", "fresh_until"), ("stale", "stale_until"), ("error", "error_until")):
         if row["state"] != "note" and (name != "error" or row[key] > row["stale_until"]):
             pairs.append((f"{name} until", f"{_clock(row[key])}, {_from_now(row[key] - now)}"))
     status = "" if row["status"] is None else f"status {row['status']}"
-    cost = "" if row["state"] == "note" else f"its load took {span(row['cost'])}"
+    cost = "" if row["state"] == "note" else f"its load took {duration(row['cost'])}"
     pairs.append(("answer", _joined(status, size(row["size"]), cost)))
     if row["tags"]:
         pairs.append(("tags", ", ".join(row["tags"])))
@@ -236,7 +217,7 @@ def _entry(screen: Screen, row: Mapping[str, Any]) -> None:
 
 
 def _from_now(seconds: float) -> str:
-    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 
 def _clock(at: float) -> str:
@@ -244,11 +225,13 @@ def _clock(at: float) -> str:
 
 
 def life(screen: Screen, happened: Sequence[Mapping[str, Any]]) -> None:
-    """What happened, the last thing last."""
-    for one in happened:
-        took = "" if one["seconds"] is None else span(one["seconds"])
-        text = _joined(one["kind"].replace("_", " "), took, one["reason"], one["cause"])
-        screen.wrapped(clean(text), 23, first=f"  {_clock(one['at'])}  ")
+    """What happened, as the admin page has it: the latest first, a load in one line."""
+    worth = told(happened)
+    for one in worth[:MOST_TOLD]:
+        kind = KINDS.get(one["kind"], clean(one["kind"]))
+        screen.wrapped(clean(says(one)), 37, first=f"  {_clock(one['at'])}  {kind:<14}")
+    if len(worth) > MOST_TOLD:
+        screen.line(f"  and {count(len(worth) - MOST_TOLD)} things before")
 
 
 # Why.
@@ -297,7 +280,7 @@ def outcome(screen: Screen, result: Mapping[str, Any]) -> None:
         return
     word = OUTCOMES.get(result["outcome"], clean(result["outcome"]))
     coloured = screen.styled(word, COLOURS.get(result["outcome"], ""))
-    first = f"{coloured}{' ' * (12 - len(word))}{span(result['seconds']):>9}  "
+    first = f"{coloured}{' ' * (12 - len(word))}{duration(result['seconds']):>9}  "
     screen.wrapped(clean(result["url"]), 23, first=first)
     if result["reason"]:
         screen.wrapped(clean(result["reason"]), 23, first=" " * 23)
@@ -320,9 +303,9 @@ def jobs(screen: Screen, rows: Sequence[Mapping[str, Any]], now: float) -> None:
     table = []
     for row in rows:
         due = row["next_run"]
-        when = "" if due is None else f"in {span(due - now)}" if due > now else "now"
+        when = "" if due is None else f"in {duration(due - now)}" if due > now else "now"
         table.append([
-            row["path"], span(row["interval"]), when, number(row["ticks"]), number(row["loads"]),
+            row["path"], duration(row["interval"]), when, count(row["ticks"]), count(row["loads"]),
             Cell(row["error"], "red") if row["error"] else _latest(row, now),
         ])  # fmt: skip
     screen.table(columns, table)
@@ -332,7 +315,7 @@ def _latest(row: Mapping[str, Any], now: float) -> str:
     if not row["history"]:
         return ""
     at, what = row["history"][-1]
-    return f"{what}, {span(max(0.0, now - at))} ago"
+    return f"{what}, {duration(max(0.0, now - at))} ago"
 
 
 def merged(of_each: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -23,10 +23,7 @@ from .remote import Remote, RemoteError
 
 URL, TOKEN = "ASWR_ADMIN_URL", "ASWR_ADMIN_TOKEN"
 
-NOBODY = f"""this command cannot reach the cache: it is in the memory of the app's server, and this
-is another process.{{}}
-
-Either let the server answer. In the app:
+_SERVER = f"""Either let the server answer. In the app:
 
     from aswr.admin import blueprint
     app.register_blueprint(blueprint(manager, authorize=lambda: False), url_prefix="/aswr")
@@ -35,8 +32,19 @@ with the same token, of 16 characters or more, where the server runs and here:
 
     export {TOKEN}=...
     export {URL}=http://127.0.0.1:5000/aswr
+"""
+NOBODY = f"""this command cannot reach the cache: it is in the memory of the app's server, and this
+is another process.{{}}
 
+{_SERVER}
 Or share the cache by Redis, which servers and commands both reach (pip install 'aswr[redis]'):
+
+    manager = CacheManager(app, cache="redis://localhost:6379")"""
+UNLISTED = f"""this command cannot see what the app's servers share: their store cannot say what
+is in it, nor pass on purges and counters. (refresh, warm, why and doctor do without that.)
+
+{_SERVER}
+Or share the cache by Redis in its place, which can do all that (pip install 'aswr[redis]'):
 
     manager = CacheManager(app, cache="redis://localhost:6379")"""
 
@@ -63,8 +71,8 @@ class Asked(Protocol):
     def refresh(self, url: str) -> dict[str, Any]: ...
     def load(self, url: str, *, force: bool, why: Because) -> dict[str, Any]: ...
     def purge(
-        self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), everything: bool = False,
-        stale: bool = False,
+        self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), ids: Iterable[str] = (),
+        everything: bool = False, stale: bool = False,
     ) -> dict[str, Any]: ...  # fmt: skip
     def settle(self, seconds: float = 60.0) -> bool: ...
 
@@ -181,7 +189,7 @@ def _source_of(manager: CacheManager, app: Flask, needs: Needs, mine: bool) -> S
         return Source(desk, "here", "this process", host)
     if needs.alone:
         return Source(desk, "alone", "this process", host)
-    raise Nobody(NOBODY.format(needs.vain))
+    raise Nobody(UNLISTED if desk.shares else NOBODY.format(needs.vain))
 
 
 def _silent(desk: Desk) -> str:

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from .screen import Cell, Column, Screen, clean, number, size, span
+from ..words import count, duration, size
+from .remote import RemoteError
+from .screen import Cell, Column, Screen, clean, cut
 from .source import Source
 
 RATED: Final = ("fresh_hits", "stale_hits", "misses", "passes", "loads", "load_failures")
@@ -83,14 +85,34 @@ class Rates:
 class Top:
     """What is drawn. ``source`` is asked anew by each `look`."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
+        self._clock = clock
         self._rates = Rates()
+        self._answered: float | None = None  # when it last was, by the clock
+        self._missed = ""  # why not since then
         self.flights: Sequence[Mapping[str, Any]] = []
         self.now = 0.0
 
     def look(self) -> None:
-        """Ask."""
+        """Ask. An answer that is missed is one to wait for; only before the first one it raises."""
+        try:
+            self._look()
+        except RemoteError as error:
+            if self._answered is None:
+                raise
+            self._missed = str(error)
+        else:
+            self._answered, self._missed = self._clock(), ""
+
+    @property
+    def missed(self) -> str:
+        """Since when there was no answer, and why; empty where there was one."""
+        if not self._missed or self._answered is None:
+            return ""
+        return f"no answer since {duration(self._clock() - self._answered)}: {self._missed}"
+
+    def _look(self) -> None:
         asked = self._source.asked
         stats = asked.stats()
         self.now = stats["at"]
@@ -125,8 +147,10 @@ class Top:
         found = self.found()
         screen.wrapped(screen.styled(clean(self._headline(found)), bold=True))
         screen.line(clean(_state_line(found)))
+        if self.missed:
+            screen.line(screen.styled(cut(clean(self.missed), screen.width or 80), "red"))
         screen.line()
-        room = max(3, rows - 6)
+        room = max(3, rows - 6 - bool(self.missed))
         loads = found["loads"][: max(3, room // 3)]
         rates = found["rates"] or {}
         views = sorted(found["views"], key=lambda view: (-sum(rates.get(view, {}).values()), view))
@@ -147,7 +171,7 @@ class Top:
                 Column("WAIT", True, worth=5), Column("FOR", worth=4),
             ]  # fmt: skip
             screen.table(columns, [
-                [one["url"], span(one["age"]), number(one["waiters"]), one["cause"]]
+                [one["url"], duration(one["age"]), count(one["waiters"]), one["cause"]]
                 for one in loads
             ])  # fmt: skip
 
@@ -158,7 +182,7 @@ class Top:
             who = "no server at work"
         at = time.strftime("%H:%M:%S", time.localtime(found["at"]))
         late = found["oldest_report"]
-        age = f", reports up to {span(late)} old" if late >= 2 else ""
+        age = f", reports up to {duration(late)} old" if late >= 2 else ""
         return f"aswr top  {at}  {self._source.name}: {who}{age}"
 
     def line(self) -> list[object]:
@@ -179,9 +203,9 @@ def _state_line(found: Mapping[str, Any]) -> str:
     most = f" of {size(found['max_bytes'])}" if found["max_bytes"] else ""
     store = {None: "memory alone", True: "store answers", False: "STORE DOES NOT ANSWER"}
     return (
-        f"{number(found['entries'])} entries, {size(found['bytes'])}{most}; "
-        f"{number(found['flights'])} loads, {number(found['queued'])} queued, "
-        f"{number(found['waiting'])} wait; {store[found['store_reachable']]}"
+        f"{count(found['entries'])} entries, {size(found['bytes'])}{most}; "
+        f"{count(found['flights'])} loads, {count(found['queued'])} queued, "
+        f"{count(found['waiting'])} wait; {store[found['store_reachable']]}"
     )
 
 
@@ -268,15 +292,20 @@ def _keys() -> Iterator[Callable[[float], str]]:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def lines(top: Top, show: Callable[[Top], None], interval: float, count: int) -> None:
-    """Without a terminal: one line each interval, until ctrl-C or ``count`` of them."""
+def lines(
+    top: Top, show: Callable[[Top], None], say: Callable[[str], None], interval: float, count: int
+) -> None:
+    """Without a terminal: one line each interval, until ctrl-C or ``count`` of them.
+
+    Where an answer is missed there is no line, and what is wrong is said beside.
+    """
     shown = 0
     with contextlib.suppress(KeyboardInterrupt):
         top.look()
         while True:
             time.sleep(interval)
             top.look()
-            show(top)
+            say(top.missed) if top.missed else show(top)
             shown += 1
             if count and shown >= count:
                 return

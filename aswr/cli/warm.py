@@ -17,7 +17,8 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..executor import DaemonExecutor
-from .screen import Screen, clean, cut, number, span
+from ..words import count, duration
+from .screen import Screen, clean, cut
 
 FIRST_PAUSE = 0.5  # seconds before the second try; each next one is twice as long
 MOST_PAUSE = 30.0
@@ -141,13 +142,13 @@ class Bar:
         done, total, rate = len(warming.results), warming.total, self.rate
         full = BAR * done // max(1, total)
         parts = [
-            f"{'█' * full}{'░' * (BAR - full)} {number(done)} of {number(total)}",
-            f"{rate:.1f}/s", f"{number(warming.counts['failed'])} failed",
+            f"{'█' * full}{'░' * (BAR - full)} {count(done)} of {count(total)}",
+            f"{rate:.1f}/s", f"{count(warming.counts['failed'])} failed",
         ]  # fmt: skip
         if warming.stopping:
             parts.append("stopping: ctrl-C again ends at once")
         elif rate > 0 and done < total:
-            parts.append(f"{span((total - done) / rate)} left")
+            parts.append(f"{duration((total - done) / rate)} left")
         return "  ".join(parts)
 
     def end(self) -> None:
@@ -215,8 +216,8 @@ def say_failures(screen: Screen, failed: Iterable[Mapping[str, Any]]) -> None:
         screen.line(f"failed: {clean(one['url'])}: {clean(one['reason'])} ({_tries(one['tries'])})")
 
 
-def _tries(count: int) -> str:
-    return "1 try" if count == 1 else f"{count} tries"
+def _tries(many: int) -> str:
+    return "1 try" if many == 1 else f"{many} tries"
 
 
 def errors() -> Screen:

@@ -1,45 +1,33 @@
-"""What the manual's pages can ask for: tables of options, and time lines."""
+"""How Sphinx shows what `written` puts into the pages: anchors of tables, time lines with colours.
 
-import reference
-import timeline
+In the files they are what any Markdown renderer understands, ``<a id="...">`` and an image.
+"""
+
+import re
+from pathlib import Path
+
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+
+ANCHOR = re.compile(r'<a id="([\w-]+)"></a>(`[^`]+`)')
 
 
-class Options(SphinxDirective):
-    """The options of a decorator: ``{options} cacher``."""
-
-    required_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(reference.__file__)
-        return self.parse_text_to_nodes(reference.options_table(self.arguments[0]))
+def anchors(app: Sphinx, page: str, source: list[str]) -> None:
+    """An anchor before a name becomes a target, to which other pages can link."""
+    source[0] = ANCHOR.sub(r"[\2]{#\1}", source[0])
 
 
-class ConfigKeys(SphinxDirective):
-    """Every config key: ``{config-keys}``."""
-
-    def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(reference.__file__)
-        return self.parse_text_to_nodes(reference.keys_table())
-
-
-class Timeline(SphinxDirective):
-    """An entry's time line, drawn: ``{timeline}`` with the options of a decorator."""
-
-    option_spec = dict.fromkeys(
-        ("timeout", "refresh-margin", "stale-if-error", "cost"), directives.unchanged
-    )
-
-    def run(self) -> list[nodes.Node]:
-        numbers = {name.replace("-", "_"): float(text) for name, text in self.options.items()}
-        return [nodes.raw("", timeline.figure(**numbers), format="html")]
+def drawings(app: Sphinx, page: nodes.document) -> None:
+    """A time line becomes part of its page, and so takes the text's colour in the theme's dark."""
+    for image in list(page.findall(nodes.image)):
+        if Path(image["uri"]).name.startswith("timeline"):
+            drawn = (Path(app.srcdir) / image["uri"]).read_text()
+            alone = re.sub(r"<style>.*?</style>\n", "", drawn)
+            figure = f'<figure class="timeline">{alone}</figure>'
+            image.replace_self(nodes.raw("", figure, format="html"))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_directive("options", Options)
-    app.add_directive("config-keys", ConfigKeys)
-    app.add_directive("timeline", Timeline)
+    app.connect("source-read", anchors)
+    app.connect("doctree-read", drawings)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

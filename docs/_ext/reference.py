@@ -181,7 +181,7 @@ def options_table(name: str) -> str:
         link = f"<br>[`{key}`](#key-{anchor(key)})" if key else ""
         rows.append(
             (
-                f"[`{option}`]{{#{name}-{anchor(option)}}}{link}",
+                f'<a id="{name}-{anchor(option)}"></a>`{option}`{link}',
                 text,
                 unit(option, default),
                 described(name, option),
@@ -197,7 +197,7 @@ def keys_table() -> str:
         option = key.removeprefix("ASWR_").lower()
         rows.append(
             (
-                f"[`{key}`]{{#key-{anchor(key)}}}",
+                f'<a id="key-{anchor(key)}"></a>`{key}`',
                 shown(default),
                 unit(option, default),
                 meaning(key),

@@ -29,6 +29,10 @@ NAMES = {
     Window.ERROR: "stale-if-error",
     Window.GONE: "gone",
 }
+STYLE = (
+    "<style>svg { color: #1f2328 } "
+    "@media (prefers-color-scheme: dark) { svg { color: #e6edf3 } }</style>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +80,46 @@ def words(decision: Decision, covers: bool) -> tuple[str, str]:
     return "stored answer, at once;", "a load renews it" if decision.load else "nothing is loaded"
 
 
-def figure(
-    timeout: float,
-    refresh_margin: float | None = None,
-    stale_if_error: float = 0.0,
+def caption(
+    timeout: float, refresh_margin: float | None = None, stale_if_error: float = 0.0,
     cost: float = 1.0,
-) -> str:
-    """The drawing, with a caption that says which options it is of."""
-    times = Times(timeout, refresh_margin, stale_if_error)
-    parts = stretches(times, cost)
-    scale = (WIDTH - LEFT - RIGHT) / len(parts)
-    height = TOP + len(LANES) * (LANE + GAP) + 10
+) -> str:  # fmt: skip
+    """Which options a drawing is of."""
     said = [f"timeout={timeout:g}"]
     if refresh_margin is not None:
         said.append(f"refresh_margin={refresh_margin:g}")
     if stale_if_error:
         said.append(f"stale_if_error={stale_if_error:g}")
-    caption = f"cacher({', '.join(said)})"
-    title = f"The time line of an answer under {caption}: " + "; ".join(
+    return f"cacher({', '.join(said)})"
+
+
+def told(
+    timeout: float, refresh_margin: float | None = None, stale_if_error: float = 0.0,
+    cost: float = 1.0,
+) -> str:  # fmt: skip
+    """A drawing in words."""
+    parts = stretches(Times(timeout, refresh_margin, stale_if_error), cost)
+    options = caption(timeout, refresh_margin, stale_if_error)
+    return f"The time line of an answer under {options}: " + "; ".join(
         f"from {part.begin:g} s {NAMES[part.window]}" for part in parts
     )
+
+
+def drawing(
+    timeout: float, refresh_margin: float | None = None, stale_if_error: float = 0.0,
+    cost: float = 1.0,
+) -> str:  # fmt: skip
+    """The drawing, as a file; its style is for where a picture has no page's colour."""
+    parts = stretches(Times(timeout, refresh_margin, stale_if_error), cost)
+    scale = (WIDTH - LEFT - RIGHT) / len(parts)
+    height = TOP + len(LANES) * (LANE + GAP) + 10
+    title = escape(told(timeout, refresh_margin, stale_if_error, cost))
     lines = [
-        '<figure class="timeline">',
-        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(title)}" '
-        'xmlns="http://www.w3.org/2000/svg" font-family="inherit" fill="currentColor">',
-        f"<title>{escape(title)}</title>",
+        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{title}" '
+        'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
+        'fill="currentColor">',
+        STYLE,
+        f"<title>{title}</title>",
     ]
     for lane, (name, _) in enumerate(LANES):
         y = TOP + lane * (LANE + GAP) + LANE / 2 + 4
@@ -119,8 +138,8 @@ def figure(
             colour = COLOURS[part.window if decision.serve else Window.GONE]
             lines.append(rect(x + 2, y, scale - 4, LANE, colour, 0.22))
             for row, line in enumerate(words(decision, part.covers)):
-                lines.append(text(x + scale / 2, y + 19 + 16 * row, line, 11.5, anchor="middle"))
-    lines += ["</svg>", f"<figcaption><code>{escape(caption)}</code></figcaption>", "</figure>"]
+                lines.append(text(x + scale / 2, y + 19 + 16 * row, line, 11, anchor="middle"))
+    lines.append("</svg>\n")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """A site with an admin page: the example's pattern in seconds, and what else there is to see."""
 
 import asyncio
+import logging
 import os
 import time
 
@@ -12,6 +13,8 @@ from aswr.admin import blueprint
 SCALE = float(os.environ.get("ADMIN_SCALE", "1"))  # of all times below
 app = Flask("desk")
 app.logger.disabled = True  # a view that fails is part of the picture
+logging.getLogger("aswr").addHandler(logging.NullHandler())
+logging.getLogger("aswr").propagate = False
 app.secret_key = "only for tests"
 app.config["ASWR_ADMIN_TOKEN"] = "only-for-tests-too"
 app.config["ASWR_DRAIN_TIMEOUT"] = 1.0
@@ -73,5 +76,9 @@ manager.schedule_periodic_refresh(
 manager.schedule_periodic_refresh("/prices", interval=10 * SCALE)
 if not os.environ.get("ADMIN_QUIET"):
     manager.schedule_periodic_refresh("/whoami", interval=30 * SCALE)
-app.register_blueprint(blueprint(manager, authorize=lambda: True), url_prefix="/aswr")
+streams = os.environ.get("ADMIN_STREAMS")
+admin = blueprint(
+    manager, authorize=lambda: True, streams=None if streams is None else int(streams)
+)
+app.register_blueprint(admin, url_prefix="/aswr")
 asgi_app = manager.asgi()

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from aswr.admin import shown
-from aswr.admin.live import MOST_STREAMS
 
 from .harness import Kind, Server, free_port, wait_until
 
@@ -32,6 +31,11 @@ FLAGS = [
 ]  # fmt: skip
 LIMIT = 15_000  # milliseconds: a page that is slow on a busy machine is still a page
 PAGES = ("overview", "entries", "entry", "jobs", "workers", "why", "doctor")
+# What reaches over the right edge, though it may be clipped there.
+CUT = """[...document.querySelectorAll("main *")].filter(one => {
+    const place = one.getBoundingClientRect();
+    return place.width && place.right > innerWidth + 1 && !one.closest("thead, .hidden");
+}).map(one => one.outerHTML.slice(0, 100))"""
 ON_SCREENS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
 
 
@@ -51,7 +55,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A site with visitors, who come all the time."""
-    with Server(flask_run("admin_app"), tmp_path_factory.mktemp("site")) as server:
+    folder = tmp_path_factory.mktemp("site")
+    with Server(flask_run("admin_app"), folder, ADMIN_STREAMS="8") as server:
         over = threading.Event()
 
         def visit() -> None:
@@ -140,6 +145,7 @@ def test_pages_look_right(site: Server, looks: Any, name: str) -> None:
             page.locator('[data-chart="answers"] rect.c-fresh').first.wait_for()
         page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT) == []
         found = axe.Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
@@ -181,6 +187,9 @@ def test_the_example_goes_stale_and_fresh_on_screen(
         page = looker.go("jobs")
         page.get_by_text("/delta_positions").first.wait_for()
         page.get_by_text("began 1 load").first.wait_for()
+        # There is one stream, which the page before may not have left yet.
+        sync_api.expect(page.locator("#live")).to_have_text("Live")
+        looker.complaints = [one for one in looker.complaints if "503" not in one]
         looker.close()
 
 
@@ -256,7 +265,7 @@ def test_without_javascript(site: Server, looks: Any) -> None:
     page.get_by_role("button", name="Show").click()
     assert page.locator("th.entry a").first.inner_text() == "/news"
     page.get_by_role("button", name="Purge /news").first.click()
-    assert page.locator("#said").inner_text() == "Purged /news."
+    assert page.locator("#said").inner_text().startswith("Purged /news. In process ")
     assert "search=news" in page.url
     page = looker.go("entry")
     assert page.locator("svg.line rect").count() > 1
@@ -273,6 +282,7 @@ def test_it_is_live(site: Server, looks: Any) -> None:
     sync_api.expect(chart).not_to_have_attribute("aria-label", chart.get_attribute("aria-label"))
     sync_api.expect(tiles).not_to_have_text(numbers)
     assert f"process {site.process.pid}" in page.locator(".process").inner_text()
+    page.locator('[data-chart="answers"] rect.c-fresh').first.wait_for()
     page.locator("#view").select_option("admin_app:whoami")
     sync_api.expect(page.locator('[data-chart="answers"] rect.c-fresh')).to_have_count(0)
     page.locator('[data-chart="answers"] rect.c-pass').first.wait_for()
@@ -289,7 +299,7 @@ def test_without_a_stream_it_polls(site: Server, looks: Any) -> None:
         connection.request("GET", "/aswr/live")
         answer = connection.getresponse()
         held.extend((answer, connection))
-        return [one.status for one in held[::2]].count(200) == MOST_STREAMS
+        return held[-2].status == 503
 
     looker = looks(site)
     try:
@@ -303,14 +313,59 @@ def test_without_a_stream_it_polls(site: Server, looks: Any) -> None:
     looker.complaints = [one for one in looker.complaints if "503" not in one]
 
 
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (None, True),
+        (("<body ", "<body data-still "), False),
+        (('<footer data-took="0', '<footer data-took="90'), False),
+    ],
+    ids=["cheap", "of a store", "costly"],
+)  # fmt: skip
+def test_what_costs_much_is_asked_seldom(
+    site: Server, looks: Any, change: Any, again: bool
+) -> None:
+    """While things happen a page fetches itself anew, unless that is dear or lists a store."""
+    looker = looks(site)
+    page = looker.page
+    page.clock.install()
+    polls: list[str] = []
+    fetches: list[str] = []
+
+    def serve(route: Any) -> None:
+        fetches.append(route.request.url)
+        answer = route.fetch()
+        text = answer.text()
+        route.fulfill(response=answer, body=text.replace(*change) if change else text)
+
+    page.route("**/aswr/live*", lambda route: route.fulfill(status=503))
+    page.on("response", lambda answer: polls.append(answer.url) if "pulse" in answer.url else 0)
+    page.route("**/aswr/entries", serve)
+    looker.go("entries")
+
+    def polled() -> bool:
+        page.clock.run_for(1000)
+        page.wait_for_timeout(20)
+        return len(polls) >= 6
+
+    wait_until(polled, 40, lambda: f"{len(polls)} polls")
+    assert (len(fetches) > 1) == again
+    looker.complaints = [one for one in looker.complaints if "503" not in one]
+
+
 def test_who_is_signed_out_is_told(site: Server, looks: Any) -> None:
     """Where the page may no longer be seen it says so, and asks no more."""
     looker = looks(site)
     page = looker.page
+    page.clock.install()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "pulse" in request.url else 0)
     page.route("**/aswr/live*", lambda route: route.fulfill(status=403))
     page.route("**/aswr/api/pulse*", lambda route: route.fulfill(status=403))
     looker.go("doctor")
     sync_api.expect(page.locator("#live")).to_contain_text("Signed out")
+    page.clock.run_for(25_000)
+    assert len(asked) == 1
     looker.complaints = [one for one in looker.complaints if "403" not in one]
 
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import redis
 
+from aswr import backplane
 from aswr.backplane import LARGEST_DESCRIBED
 from aswr.desk import desk_of
 
@@ -593,35 +594,51 @@ class TestPages:
             asked = threading.Thread(target=later.get, args=("/page/to-connect",))
             asked.start()
 
-            def half() -> bool:
-                return later.stats.get("store_commands", 0) > pages / 2
+            def a_third() -> bool:
+                return later.stats.get("store_commands", 0) > pages / 3
 
-            wait_until(half, LIMIT, lambda: str(later.stats))
+            wait_until(a_third, LIMIT, lambda: str(later.stats))
             proxy.refuse()
             later.wait_reachable(False)
-            assert later.stats["store_commands"] < pages, "all was read already"
             asked.join()
-            client.config_resetstat()
+            before = later.stats["store_commands"]  # of this worker alone: others ask, too
+            assert before < pages * 0.9, "all was read already"
             proxy.passing()
             later.wait_reachable()
-            calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            after = later.stats["store_commands"]
             for index in SPREAD:
                 later.wait_for(f"/page/{index}", f"{index} 1".__ne__, PROPAGATION + SLACK)
-            assert calls < pages, "it began anew"
+            # A page is one command; then there are some that read none.
+            assert after < pages + before / 2, f"it began anew: {before}, then {after - before}"
 
 
 class TestManyWorkers:
     @pytest.mark.parametrize("how", ["pause", "restart"])
     def test_they_recover_together(self, tmp_path: Path, how: str) -> None:
-        """Twenty workers are up to date soon after an outage, whatever was purged before it."""
-        with Redis(tmp_path) as server, Workers(*[server.url] * 20) as workers:
-            one, *others = workers
+        """After an outage twenty workers are up to date with the work of twenty, and no more.
+
+        Whatever was purged before it. By what they ask and compute, not by the time that it takes:
+        the machine may be busy with something else.
+        """
+        pages = 10_000 / backplane.PAGE
+        with Redis(tmp_path) as server, Workers(server.url) as workers:
+            (one,) = workers
+            workers.connect()
+            for start in range(0, 10_000, 500):  # alone: no thread of another one's holds it up
+                assert one.manager.invalidate_tags(*[f"t{start + index}" for index in range(500)])
+            others = [workers.join(server.url)]
+            began = time.process_time()
+            workers.connect()
+            alone = time.process_time() - began  # what it takes one of them to read it all
+            others += [workers.join(server.url) for _ in range(18)]
+
+            def asked() -> list[int]:
+                return [worker.stats["store_commands"] for worker in workers]
+
             workers.connect()
             workers.warm_one(one, "/page/x")
             for worker in others:
                 workers.warm_one(worker, "/page/x")
-            for start in range(0, 10_000, 500):
-                assert one.manager.invalidate_tags(*[f"t{start + index}" for index in range(500)])
             if how == "pause":
                 server.pause()
             else:
@@ -633,14 +650,17 @@ class TestManyWorkers:
                 server.resume()
             else:
                 server.start(empty=False)
-            began = time.monotonic()
+            began, computed, before = time.monotonic(), time.process_time(), asked()
             for worker in workers:
                 worker.wait_reachable()
-            took = time.monotonic() - began
+            took, computed = time.monotonic() - began, time.process_time() - computed
+            more = [after - count for after, count in zip(asked(), before, strict=True)]
+            # A page is one command; beside them each asks, about once a second, how things are.
+            assert max(more) < 2 * pages + 3 * took, (more, took)
+            assert computed < len(workers) * 4 * alone, (computed, alone)
             assert one.manager.invalidate("/page/x")
             for worker in others:
                 worker.wait_for("/page/x", lambda body: body != "x 1", PROPAGATION + SLACK)
-            assert took < 5.0
 
 
 class TestWithoutChannels:

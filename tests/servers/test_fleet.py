@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import enum
 import logging
+import random
 import threading
 import time
 import uuid
@@ -22,8 +23,9 @@ from flask import Response, request
 from redis.asyncio import Redis as AsyncRedis
 
 from aswr import LoadCycle
-from aswr.desk import Desk, desk_of
+from aswr.desk import ONE_VARIANT, Desk, desk_of
 from aswr.events import Event
+from aswr.tier import SILENT
 
 from .harness import wait_until
 from .proxy import Proxy
@@ -1026,6 +1028,13 @@ def with_prices(worker: Worker) -> None:
     worker.functions["price"] = price
 
 
+def with_reports(worker: Worker) -> None:
+    @worker.app.get("/report/<name>")
+    @worker.manager.cacher(timeout=600)
+    async def report(name: str) -> str:
+        return random.Random(name).randbytes(300_000).hex()
+
+
 class TestListing:
     OPTIONS = [
         {}, {"ASWR_SIGN": True}, {"ASWR_STORE_COMPRESS": 100},
@@ -1050,7 +1059,7 @@ class TestListing:
             rows = {row["url"]: row for row in listed(other) if "to-connect" not in row["url"]}
             call = next(url for url in rows if "price" in url)
             assert set(rows) == {"/page/x?q=1", "/large/x", "/tongue/x", call}
-            assert call.endswith("price('tea', ('int', 2))")
+            assert call.endswith("price('tea', 2)")
             assert rows["/tongue/x"]["variant"] == {"header Accept-Language": "de"}
             assert rows["/page/x?q=1"]["tags"] == ["all", "tag-x"]
             assert {row["state"] for row in rows.values()} == {"fresh"}
@@ -1111,24 +1120,29 @@ class TestListing:
             link = tier._shelf.link
             scan = link.scan
 
-            async def scan_and_expire(*args: Any) -> list[str]:
-                names: list[str] = await scan(*args)
-                return [*names, f"aswr:{workers.name}::{{{'f' * 32}}}"]
+            async def scan_and_expire(*args: Any) -> tuple[list[str], str]:
+                names, why = await scan(*args)
+                return [*names, f"aswr:{workers.name}::{{{'f' * 32}}}"], why
 
             link.scan = scan_and_expire
             assert [row["url"] for row in listed(one)] == ["/page/a", "/page/to-connect"]
 
     def test_an_outage(self, server: Redis, proxy: Proxy) -> None:
-        """Where the store does not answer lists are empty, in a time that is bounded."""
+        """Where the store does not answer that is said, in a time that is bounded."""
         with Workers(url_of(proxy)) as workers:
             (one,) = workers
             workers.warm("/page/a")
             proxy.hang()
             began = time.monotonic()
-            assert listed(one) == []
+            said = desk(one).entries(shared=True)
+            assert (said["entries"], said["partial"]) == ([], SILENT)
+            assert said["silent"]
             assert desk(one).workers() == []
-            (row,) = desk(one).show("/page/a")["entries"]
-            assert row["url"] == "/page/a"
+            said = desk(one).show("/page/a")
+            assert [row["url"] for row in said["entries"]] == ["/page/a"], "memory has it"
+            assert (said["partial"], said["silent"]) == (SILENT, True)
+            told = desk(one).purge(ids=["0" * 32])
+            assert (told["unknown"], told["partial"]) == (["0" * 32], SILENT), "nobody knows it"
             (line,) = [line for line in desk(one).doctor() if line["name"] == "store"]
             assert line["state"] == "error"
             assert desk(one).why("/page/a")["verdict"] == "hit"
@@ -1137,6 +1151,141 @@ class TestListing:
             proxy.passing()
             one.wait_reachable()
             wait_until(lambda: len(listed(one)) == 2, LIMIT, lambda: str(listed(one)))
+
+    def test_large_entries(self, server: Redis, client: redis.Redis) -> None:
+        """However much there is to read, who lists it is not cut off, and keeps none of it."""
+        with Workers(server.url, define=with_reports, ASWR_STORE_TIMEOUT=0.25) as workers:
+            (one,) = workers
+            workers.warm("/report/first")
+            tier, store = (
+                one.manager.site_of(one.app).shared.made,
+                one.manager.site_of(one.app).store,
+            )
+            assert tier is not None
+            shelf = tier._shelf
+            (key,) = store.variants("/report/first")
+            entry = store.original(key)
+            assert entry is not None
+
+            async def store_many() -> None:
+                for index in range(300):
+                    await shelf.store(key._replace(path=f"/report/{index}"), entry, None, "", True)
+
+            one.manager.loop().submit(store_many, "test").result(60)
+            assert client.memory_usage(shelf.names(key)[0]) > 300_000
+            said = desk(one).entries(shared=True, search="/report/", limit=10)
+            assert (said["count"], said["partial"]) == (301, "")
+            assert {row["size"] for row in said["entries"]} == {600_000}
+            said = desk(one).show("/report/7")
+            assert [row["url"] for row in said["entries"]] == ["/report/7"]
+            assert (one.stats["store_reachable"], one.stats["store_errors"]) == (1, 0)
+
+    def test_no_more_than_may_be_looked_at(
+        self, server: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is more is said to be there; a URL is found all the same, where it would lie."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm(*(f"/page/{index}" for index in range(20)))
+            monkeypatch.setattr("aswr.desk.MOST_LISTED", 5)
+            said = desk(one).entries(shared=True)
+            assert (said["count"], said["silent"]) == (5, False)
+            assert "first 5 entries" in said["partial"]
+            assert "there are more" in said["partial"]
+            for index in range(20):
+                other.manager.site_of(other.app).store.discard(
+                    desk(other)._key_of(desk(one).show(f"/page/{index}")["entries"][0]["id"])
+                )
+                said = desk(other).show(f"/page/{index}")
+                assert [row["url"] for row in said["entries"]] == [f"/page/{index}"]
+                assert said["partial"], "other variants may be there"
+            monkeypatch.setattr("aswr.desk.MOST_LISTED", 10_000)
+            monkeypatch.setattr("aswr.shelf.LISTED_BYTES", 2000)
+            said = desk(one).entries(shared=True)
+            assert 0 < said["count"] < 20
+            assert "MiB" in said["partial"]
+
+    def test_a_variant_is_found_where_it_would_lie(
+        self, server: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who has nothing in memory finds the plain variant by what the URL is known to read."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/tongue/x")
+            workers.settle()
+            monkeypatch.setattr("aswr.desk.MOST_LISTED", 0)
+            rows = desk(other).show("/tongue/x")["entries"]
+            assert {row["state"] for row in rows} == {"fresh", "note"}
+
+    def test_a_silence_in_the_midst(
+        self, server: Redis, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was read until then is listed, and that it is not all is said."""
+        monkeypatch.setattr("aswr.shelf.BATCH_BYTES", 1)
+        with Workers(url_of(proxy)) as workers:
+            (one,) = workers
+            workers.warm(*(f"/page/{index}" for index in range(9)))
+            tier = one.manager.site_of(one.app).shared.made
+            assert tier is not None
+            shelf, reads = tier._shelf, 0
+            read = shelf._listed
+
+            async def read_and_break(name: str) -> Any:
+                nonlocal reads
+                reads += 1
+                if reads == 4:
+                    proxy.refuse()
+                    proxy.cut()
+                return await read(name)
+
+            monkeypatch.setattr(shelf, "_listed", read_and_break)
+            said = desk(one).entries(shared=True)
+            assert (said["count"], said["silent"]) == (3, True)
+            assert said["partial"] == (
+                "only 3 of 10 entries were looked at: the store did not answer any more"
+            )
+            proxy.passing()
+
+    def test_entries_of_others_are_purged_by_id(self, server: Redis, client: redis.Redis) -> None:
+        """Pages and calls that are in no memory here are purged by id or name, everywhere."""
+        with Workers(server.url, server.url, define=with_prices) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/page/x")
+            with one.app.app_context():
+                for article in ("tea", "salt"):
+                    asyncio.run(one.functions["price"](article))
+            workers.settle()
+            rows = {row["url"].rpartition(".")[2]: row for row in listed(other)}
+            call = next(url for url in rows if "'tea'" in url)
+            names = [rows["/page/x"]["id"], rows[call]["url"]]
+            store = other.manager.site_of(other.app).store
+            assert not store.variants("/page/x"), "it is to be found in the shared store"
+            told = desk(other).purge(ids=[*names, "0" * 32])
+            assert (told["unknown"], told["partial"]) == (["0" * 32], "")
+            assert told["purged"] == ["/page/x", rows[call]["url"]]
+            assert (told["everybody"], told["alone"]) == (True, False)
+            left = [row["url"] for row in listed(other)]
+            assert len([url for url in left if "price" in url]) == 1
+            assert "/page/x" not in left
+            one.wait_for("/page/x", lambda body: body == "x 2")
+
+    def test_who_looks_on_says_what_it_does_not_know(
+        self, server: Redis, client: redis.Redis
+    ) -> None:
+        """A process that only looks on renews the plain variant, and says that it is one."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.connect()
+            one.get("/tongue/x", Accept_Language="de")
+            workers.settle()
+            looks = workers.join(server.url)
+            looks.manager.site_of(looks.app).shared.counts = False
+            done = desk(looks).refresh("/tongue/x")
+            assert (done["outcome"], done["reason"]) == ("stored", ONE_VARIANT)
+            done = desk(looks).refresh("/page/x")
+            assert (done["outcome"], done["reason"]) == ("stored", "")
 
     def test_a_password_is_nowhere(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Whatever is asked, and however it fails, the store's password is told to nobody."""

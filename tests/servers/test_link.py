@@ -14,7 +14,7 @@ import redis
 
 from aswr.backend import client_of, open_cache
 from aswr.breaker import Breaker
-from aswr.link import MOST_COMMANDS, Link, Refused, Unreachable
+from aswr.link import GONE, MORE, MOST_COMMANDS, Link, Refused, Unreachable
 from aswr.scripts import DROP, LOOK, RELEASE, RENEW, Script
 
 from .proxy import Proxy
@@ -335,6 +335,60 @@ class TestOutages:
         asyncio.run(run())
 
 
+class TestLookingOn:
+    def test_nothing_follows_from_a_failure(
+        self, server: Redis, client: redis.Redis, proxy: Proxy
+    ) -> None:
+        """Who looks on waits longer than a request would, and what he runs into is his alone."""
+        client.set("key", "x")
+
+        async def ask() -> None:
+            async with linked(url_of(proxy)) as made:
+                made.link._aside.limit = 2 * TIMEOUT
+
+                def look() -> Coroutine[Any, Any, Any]:
+                    return made.link.run(
+                        LOOK, ("key",), TAKEN, parse=lambda reply: reply, aside=True
+                    )
+
+                assert await look() == b"x"
+                client.delete("key")
+                client.lpush("key", "a list")
+                text = "return redis.call('GET', KEYS[1])"
+                bad = made.link.run(Script(text), ("key",), parse=str, aside=True)
+                assert await made.outcome(bad) is Refused
+                odd = made.link.run(LOOK, ("key",), TAKEN, parse=_senseless, aside=True)
+                assert await made.outcome(odd) is Unreachable
+                proxy.hang()
+                began = time.monotonic()
+                assert await made.outcome(look()) is Unreachable
+                assert time.monotonic() - began >= 2 * TIMEOUT
+                assert (made.breaker.closed, made.breaker.errors) == (True, 0)
+                proxy.passing()
+                assert await made.outcome(made.get("key")) == b""
+
+        asyncio.run(ask())
+
+    def test_he_does_not_wait_where_all_others_do_not(self, server: Redis, proxy: Proxy) -> None:
+        """Once a request has found the store silent, who looks on is told so, too."""
+
+        async def ask() -> None:
+            async with linked(url_of(proxy)) as made:
+                proxy.hang()
+                began = time.monotonic()
+                look = made.link.run(LOOK, ("key",), TAKEN, parse=str, aside=True)
+                said = await asyncio.gather(made.outcome(look), made.outcome(made.get("key")))
+                assert said == [Unreachable, Unreachable]
+                assert time.monotonic() - began < SOON < made.link._aside.limit
+                assert not made.breaker.closed
+
+        asyncio.run(ask())
+
+
+def _senseless(reply: Any) -> Any:
+    raise ValueError(reply)
+
+
 class TestErrors:
     @pytest.fixture(autouse=True)
     def _restored(self, client: redis.Redis) -> Iterator[None]:
@@ -539,7 +593,7 @@ class TestNews:
 class TestScans:
     BEGINS = "aswr:a*b?[c]\\^-d:{"
 
-    async def scanned(self, url: str, most: int = 100) -> list[str]:
+    async def scanned(self, url: str, most: int = 100) -> tuple[list[str], str]:
         async with linked(url) as made:
             return await made.link.scan(self.BEGINS, "}", most)
 
@@ -552,19 +606,20 @@ class TestScans:
         ]  # fmt: skip
         for name in (*mine, *others):
             client.set(name, "x")
-        assert asyncio.run(self.scanned(server.url)) == sorted(mine)
+        assert asyncio.run(self.scanned(server.url)) == (sorted(mine), "")
 
     def test_no_more_than_asked_for(self, server: Redis, client: redis.Redis) -> None:
-        """Of many keys so many are told of."""
+        """Of many keys so many are told of, and that there are more."""
         for index in range(5000):
             client.set(f"{self.BEGINS}{index}}}", "x")
-        assert len(asyncio.run(self.scanned(server.url, most=7))) == 7
-        assert len(asyncio.run(self.scanned(server.url, most=10_000))) == 5000
+        for most, count, why in ((7, 7, MORE), (5000, 5000, ""), (10_000, 5000, "")):
+            names, said = asyncio.run(self.scanned(server.url, most=most))
+            assert (len(names), said) == (count, why)
 
     def test_names_that_are_no_text(self, server: Redis, client: redis.Redis) -> None:
         """Bytes that are no text are shown as well as can be, and raise nothing."""
         client.set(self.BEGINS.encode() + b"\xff}", "x")
-        assert len(asyncio.run(self.scanned(server.url))) == 1
+        assert len(asyncio.run(self.scanned(server.url))[0]) == 1
 
     @pytest.mark.parametrize("how", ["hang", "refuse", "cut"])
     def test_an_outage(self, server: Redis, proxy: Proxy, how: str) -> None:
@@ -584,6 +639,31 @@ class TestScans:
                 return time.monotonic() - began
 
         assert asyncio.run(scan()) < 2 * 4 * TIMEOUT + SOON
+
+    def test_an_outage_in_the_midst(self, server: Redis, client: redis.Redis, proxy: Proxy) -> None:
+        """What was found until then is told, and that it is not all."""
+        for index in range(3000):
+            client.set(f"{self.BEGINS}{index}}}", "x")
+
+        async def scan() -> tuple[list[str], str]:
+            async with linked(url_of(proxy)) as made:
+                whole, steps = made.link._client.scan_iter, 0
+
+                async def cut_short(**asked: Any) -> AsyncIterator[bytes]:
+                    nonlocal steps
+                    async for name in whole(**asked):
+                        steps += 1
+                        if steps == 10:
+                            proxy.refuse()
+                            proxy.cut()
+                        yield name
+
+                made.link._client.scan_iter = cut_short
+                return await made.link.scan(self.BEGINS, "}", 10_000)
+
+        names, why = asyncio.run(scan())
+        assert 10 <= len(names) < 3000
+        assert why == GONE
 
     def test_while_it_is_not_asked(self, server: Redis) -> None:
         """With an open breaker, or closed, nothing is asked."""

@@ -13,17 +13,19 @@ from aswr.scripts import (
     CLAIM,
     DESCRIBE,
     DROP,
+    LENGTH,
     LOOK,
     NUMBER,
     PURGE,
     READ,
     RELEASE,
     RENEW,
+    STATUSES,
     STORE,
     SYNC,
     Script,
 )
-from aswr.scripts import WORKERS as DESCRIBED
+from aswr.scripts import WORKERS as LISTED
 from aswr.stamps import MICRO, NEVER
 
 from .redises import Redis
@@ -772,12 +774,25 @@ class TestWorkers:
         assert counter.client.zrange(WORKERS, 0, -1) == [b"two"]
 
 
+def test_lengths(client: redis.Redis) -> None:
+    """Bytes are counted; what is absent or of another type has none."""
+    assert run(client, LENGTH, ["key"]) == 0
+    client.set("key", b"\x00" * 300)
+    assert run(client, LENGTH, ["key"]) == 300
+    client.lpush("list", "a")
+    assert run(client, LENGTH, ["list"]) == 0
+
+
 class TestDescriptions:
     STATUS = "{shop}:status:"
 
     def described(self, client: redis.Redis) -> dict[bytes, bytes]:
-        said = run(client, DESCRIBED, [WORKERS], self.STATUS)
-        return dict(zip(said[::2], said[1::2], strict=True))
+        names = run(client, LISTED, [WORKERS])
+        if not names:
+            return {}
+        said = run(client, STATUSES, [self.STATUS + name.decode() for name in names])
+        told = dict(zip(names, said, strict=True))
+        return {name: text for name, text in told.items() if text is not None}
 
     def test_who_is_there_and_has_said_how_he_is(self, counter: Counter) -> None:
         """Of the workers that are listed each that described itself is told, with its text."""
@@ -788,6 +803,21 @@ class TestDescriptions:
         for worker in ("one", "two", "gone"):
             assert run(client, DESCRIBE, [self.STATUS + worker], f"I am {worker}", 60_000) == 1
         assert self.described(client) == {b"one": b"I am one", b"two": b"I am two"}
+
+    def test_what_is_no_description(self, counter: Counter) -> None:
+        """What is of another type is as good as absent, and spoils nobody else's."""
+        client = counter.client
+        names = [self.STATUS + name for name in ("one", "two", "three")]
+        client.lpush(names[0], "a list")
+        run(client, DESCRIBE, [names[2]], "well", 60_000)
+        assert run(client, STATUSES, names) == [None, None, b"well"]
+
+    def test_a_large_fleet(self, counter: Counter) -> None:
+        """Hundreds are told of at a time."""
+        names = [f"{self.STATUS}{index}" for index in range(500)]
+        for name in names:
+            counter.client.set(name, name)
+        assert run(counter.client, STATUSES, names) == [name.encode() for name in names]
 
     def test_it_expires(self, counter: Counter) -> None:
         """A description is kept for as long as is told, and then anew with each."""

@@ -13,6 +13,8 @@ import pytest
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.sentinel import Sentinel
 
+from aswr.desk import desk_of
+
 from .harness import wait_until
 from .redises import Cluster, Redis, SentinelPair
 from .workers import LIMIT, Workers, at_once
@@ -96,6 +98,23 @@ def test_a_cluster(cluster: Cluster, protocol: int) -> None:
         work_as_one(workers)
         keys = [list(node.client().scan_iter("aswr:*")) for node in cluster.nodes]
         assert all(keys), "entries are not spread over the nodes"
+
+
+def test_a_list_of_a_cluster(cluster: Cluster, protocol: int) -> None:
+    """Entries, one URL's, and workers are listed on whichever node they lie."""
+    with Workers(*[on(cluster, protocol)] * 2) as workers:
+        one, other = workers
+        workers.connect()
+        paths = {f"/page/{index}" for index in range(12)}
+        for path in paths:
+            one.get(path)
+        workers.settle()
+        asked = desk_of(other.manager, other.app)
+        said = asked.entries(shared=True)
+        assert {row["url"] for row in said["entries"]} >= paths
+        assert (said["partial"], said["silent"]) == ("", False)
+        assert [row["url"] for row in asked.show("/page/7")["entries"]] == ["/page/7"]
+        wait_until(lambda: len(asked.workers()) == 2, LIMIT, lambda: str(asked.workers()))
 
 
 def test_a_cluster_that_loses_a_node(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 // Brings the pages to life: they are complete without it, but as of when they were loaded.
 //
 // The server makes all HTML. When something happens, the page is fetched anew, and what differs in
-// its parts (`data-part`) is put in place; only times are counted on in between.
+// its parts (`data-part`) is put in place; only times are counted on in between. A page that costs
+// much is fetched seldom, and one that lists a store (`data-still`) only when somebody asks.
 
 import * as charts from "./charts.js";
 
 const NARROW = "\u202f";
 const SOONEST = { overview: 1500, entry: 1500 }; // milliseconds between two fetches of the page
 const SOON = 3000;
+const TIMES = 20; // what the page took the server, at least, until it is fetched anew
 const POLL = 5000; // where no stream can be had
-const TRY_AGAIN = 30000; // to get a stream after all
+const TRY_AGAIN = 2000; // to get a stream after all: the page before this one may have it still
+const SELDOM = 30000; // the same, in the end
 const QUIET = 6000; // without a word from the stream, which speaks every second
 
 const body = document.body;
@@ -20,7 +23,7 @@ let process = body.dataset.process;
 
 document.documentElement.classList.add("js");
 
-// Times, as `aswr/admin/shown.py` writes them.
+// Times, as `aswr/words.py` writes them.
 
 export function duration(seconds) {
   if (!seconds) return `0${NARROW}s`;
@@ -95,18 +98,23 @@ function moveNow(line, now) {
 
 // The page, fetched anew.
 
-let fetched = 0; // when
+let fetched = Date.now(); // when
+let took = Number(document.querySelector("footer").dataset.took); // seconds
 let due = null;
 let acting = 0; // buttons at work: what they say must not be fetched by somebody else
 
+const still = () => "still" in body.dataset;
+
 function refreshSoon() {
-  if (due !== null ) return;
-  const soonest = SOONEST[page] ?? SOON;
-  due = setTimeout(refresh, Math.max(0, fetched + soonest - Date.now()));
+  if (due !== null || still()) return;
+  const soonest = Math.max(SOONEST[page] ?? SOON, 1000 * TIMES * took);
+  due = setTimeout(() => {
+    due = null;
+    if (!still()) refresh();
+  }, Math.max(0, fetched + soonest - Date.now()));
 }
 
 async function refresh() {
-  due = null;
   if (acting || document.hidden) return;
   fetched = Date.now();
   try {
@@ -128,6 +136,8 @@ function take(html, said) {
     if (next && (said || part.id !== "said")) morph(part, next);
   }
   ahead = Number(fresh.body.dataset.at) - Date.now() / 1000;
+  took = Number(fresh.querySelector("footer").dataset.took);
+  body.toggleAttribute("data-still", fresh.body.hasAttribute("data-still"));
   tick();
   if (hasCharts) charts.draw();
   return true;
@@ -230,6 +240,7 @@ let poll = null;
 let since = 0;
 let before = "";
 let heardAt = 0;
+let refused = 0; // times in a row
 
 function status(kind, text) {
   live.className = `live ${kind}`;
@@ -256,12 +267,13 @@ function open() {
   stop();
   stream = new EventSource(`${body.dataset.live}?since=${since}`);
   heardAt = Date.now();
-  stream.onmessage = (event) => { status("on", "Live"); heard(JSON.parse(event.data)); };
+  stream.onmessage = (event) => { refused = 0; status("on", "Live"); heard(JSON.parse(event.data)); };
   stream.onerror = () => {
     if (stream.readyState !== EventSource.CLOSED) return; // it comes again by itself
     stop();
     ask();
-    setTimeout(() => { if (poll !== null && !document.hidden) open(); }, TRY_AGAIN);
+    const pause = Math.min(SELDOM, TRY_AGAIN * 2 ** refused++);
+    setTimeout(() => { if (poll !== null && !document.hidden) open(); }, pause);
   };
 }
 
