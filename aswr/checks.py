@@ -248,11 +248,12 @@ def _compress(name: str, value: Any) -> tuple[str, ...]:
 
 
 def check_token(name: str, value: Any) -> str | None:
-    """None, or a secret that nobody guesses."""
+    """None, or a secret that nobody guesses, less the line end of the file that it is from."""
     if value is None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text, got {type(value).__name__}")
+    value = value.strip()
     if len(value) < SHORTEST_TOKEN:
         raise ValueError(
             f"{name} has {len(value)} characters, and needs {SHORTEST_TOKEN} or more: "

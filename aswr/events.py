@@ -167,7 +167,7 @@ class Events:
         outer, _here.telling = telling(), True
         try:
             hook(event) if app is None else hook(app, event=event)
-        except (Exception, asyncio.CancelledError) as error:  # our task is not his to cancel
+        except (Exception, asyncio.CancelledError, SystemExit) as error:  # he ends no load of ours
             of = id(getattr(hook, "__func__", hook)), id(getattr(hook, "__self__", None))
             if of not in self._broken and len(self._broken) < MOST_BROKEN:
                 self._broken.add(of)

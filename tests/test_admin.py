@@ -293,11 +293,19 @@ def test_a_short_token_is_an_error(
     ):
         with pytest.raises(ValueError, match=r"16 or more: python -c .*token_urlsafe"):
             make()
+    with pytest.raises(ValueError, match="16 or more"):
+        blueprint(manager, open_to(True), token=" " * 20)
     with pytest.raises(TypeError, match="must be a text"):
         blueprint(manager, open_to(True), token=b"x" * 16)  # type: ignore[arg-type]
     monkeypatch.setenv("ASWR_ADMIN_TOKEN", "short")
     with pytest.raises(ValueError, match="16 or more"):
         mount(app, manager)
+
+
+def test_the_line_end_of_a_token_does_not_count(app: Flask, manager: CacheManager) -> None:
+    """A token that was read from a file, line end and all, opens as it is."""
+    mount(app, manager, open_to(False), token=f"{TOKEN}\n")
+    assert app.test_client().get("/aswr/api/tags", headers=BEARER).status_code == 200
 
 
 def _configured(token: str) -> Flask:
@@ -380,6 +388,7 @@ def test_a_button_needs_its_token(client: FlaskClient, views: list[str]) -> None
         ({"Origin": "http://localhost"}, 303),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://[::1"}, 403),
         # A proxy that the app knows nothing of; the browser's own word counts.
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://shop.example"}, 303),
     ],
@@ -597,7 +606,8 @@ def test_bodies_are_bounded_json(app: Flask, manager: CacheManager) -> None:
     """A body that is no JSON object, or too large, is refused."""
     mount(app, manager, token=TOKEN)
     client = app.test_client()
-    for body, status in ((b"{", 400), (b"[]", 400), (b" " * ((1 << 20) + 1), 413)):
+    deep = b"[" * 100_000
+    for body, status in ((b"{", 400), (b"[]", 400), (deep, 400), (b" " * ((1 << 20) + 1), 413)):
         response = client.post("/aswr/api/purge", data=body, headers=BEARER)
         assert response.status_code == status
         assert response.json["error"]
@@ -843,6 +853,24 @@ def test_bad_forms_are_errors(client: FlaskClient) -> None:
     assert send(client, "act/purge").status_code == 400
     assert send(client, "act/purge", url="report").status_code == 400
     assert send(client, "act/explode").status_code == 404
+
+
+def test_a_long_message_fits_into_its_cookie(
+    app: Flask, manager: CacheManager, views: list[str]
+) -> None:
+    """What a button has done is told however long it is: browsers drop cookies over 4 KiB."""
+
+    @app.get("/broken")
+    @manager.cacher(timeout=60)
+    def broken() -> str:
+        raise RuntimeError("\u4e2d" * 3000)
+
+    mount(app, manager)
+    client = app.test_client()
+    done = send(client, "act/refresh", url="/broken")
+    cookies = [one for one in done.headers.getlist("Set-Cookie") if one.startswith(pages.SAID)]
+    assert len(cookies[0]) < 4000
+    assert "\u4e2d" * 100 in client.get("/aswr/").text
 
 
 def test_odd_cookies_say_nothing(client: FlaskClient) -> None:

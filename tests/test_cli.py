@@ -966,6 +966,20 @@ def test_a_purge_of_what_is_not_there(shop: Flask) -> None:
     assert run(shop, "purge", "/report").stderr == ""
 
 
+def test_what_a_purge_may_name() -> None:
+    """Ids and calls, as ls shows them, are entries' names; everything else is a URL."""
+    ids = ["0123456789abcdef" * 2, "shop:price('tea', 3)", "shop.views:Prices.of(3)", "a:f()"]
+    urls = ["/report", "https://shop.example/a(b)", "//shop.example/x:y(1)", "/shop:price(3)"]
+    stranger = {**DONE, "unknown": ids[:1], "partial": "the store did not answer"}
+    with serving(saying(stranger)) as (url, asked):
+        result = asked_of(url, "purge", *ids, *urls)
+    said = json.loads(asked[0][3])
+    assert (said["ids"], said["urls"]) == (ids, urls)
+    assert result.exit_code == 1, "an entry that is not there is an error"
+    lines = result.stderr.splitlines()
+    assert lines[:2] == [f"{ids[0]}: no such entry", "the store did not answer"]
+
+
 @pytest.mark.parametrize("silent", [False, True])
 @pytest.mark.parametrize(
     "args", [["ls"], ["ls", "--json"], ["show", "/a"], ["show", "/a", "--json"]]

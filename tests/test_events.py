@@ -613,8 +613,12 @@ class TestHooks:
         def cancelling(event: Event) -> None:
             raise asyncio.CancelledError
 
+        def leaving(event: Event) -> None:
+            raise SystemExit(3)
+
         manager.subscribe(Broken())
         manager.subscribe(cancelling)
+        manager.subscribe(leaving)
         manager.subscribe(heard.append)
         with caplog.at_level(logging.ERROR, "aswr.events"):
             for _ in range(3):
@@ -622,7 +626,7 @@ class TestHooks:
                     assert ask_wsgi(app, path).text == "x"
             manager.clear()
             assert manager.join(5)
-        assert len(caplog.records) == 2
+        assert len(caplog.records) == 3
         assert "failed on" in caplog.records[0].getMessage()
         assert len(heard.of("hit")) == 6
         assert len(heard.of("load_finished")) == 3

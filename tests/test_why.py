@@ -4,14 +4,17 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, request, session
 from flask.views import MethodView, View
 
+import aswr
 from aswr import CacheManager, UnkeyedInput
 from aswr.desk import Desk, desk_of
+from aswr.words import VERDICTS
 
 from .conftest import Background, Clock, Gate
 
@@ -842,6 +845,17 @@ def test_the_key_is_the_request_s(shop: Shop) -> None:
     (stored,) = [one for one in said["steps"] if one["step"] == "stored"]
     rows = shop.desk.show("/x")["entries"]
     assert stored["entry"]["id"] in {one["id"] for one in rows}
+
+
+def test_the_verdicts_are_explained() -> None:
+    """The manual names every verdict, in order, and the admin page has a colour for each."""
+    root = Path(aswr.__file__).parent
+    manual = (root.parent / "docs" / "cli.md").read_text()
+    sentence = manual.partition("The first word is the verdict")[2].partition("\n\n")[0]
+    assert re.findall(r"`(\w+)`", sentence) == [*VERDICTS]
+    style = (root / "admin" / "static" / "admin.css").read_text()
+    coloured = {word for word in VERDICTS if f".v-{word}" in style}
+    assert coloured == {*VERDICTS} - {"none"}, "that is grey, as what has no colour is"
 
 
 @pytest.fixture(autouse=True)

@@ -122,7 +122,10 @@ def _number(name: str, default: int, most: int) -> int:
 
 
 def _body() -> Mapping[str, Any]:
-    body = request.get_json(force=True, silent=True)
+    try:
+        body = request.get_json(force=True, silent=True)
+    except RecursionError:
+        body = None
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     return body

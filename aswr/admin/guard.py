@@ -154,7 +154,7 @@ def _check_own() -> None:
     origin = request.headers.get("Origin")
     if site is not None and site != "same-origin":
         raise Forbidden(f"this came from another site (Sec-Fetch-Site: {site})")
-    if site is None and origin is not None and urlsplit(origin).netloc != request.host:
+    if site is None and origin is not None and _host_in(origin) != request.host:
         raise Forbidden(
             f"this came from {origin}, and the app is at {request.host}; behind a proxy, "
             "werkzeug's ProxyFix tells the app what it is called"
@@ -163,6 +163,13 @@ def _check_own() -> None:
     cookie = request.cookies.get(COOKIE, "")
     if not cookie or not hmac.compare_digest(given.encode(), _signed(cookie).encode()):
         raise Forbidden("this page is too old, or cookies are off: load it anew, and try again")
+
+
+def _host_in(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # "http://[::1"
+        return ""
 
 
 def failure_text(error: HTTPException) -> str:

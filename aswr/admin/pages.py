@@ -42,7 +42,7 @@ STATIC: Final = {
     "charts.js": "text/javascript",
 }
 SAID = "aswr_admin_said"  # a cookie: what a form has done, for the page that comes next
-MOST_SAID = 800  # characters: it travels in a cookie
+MOST_SAID = 1600  # bytes: it travels in a cookie
 FIRST_ROWS, MORE_ROWS = 100, 500
 LATEST, LOOKED_AT, OF_ONE = 12, 200, 30
 SUMS: Final = (
@@ -358,8 +358,9 @@ def _back(said: dict[str, str]) -> Response:
     if not there.startswith(f"{root.rstrip('/')}/") or there.startswith("//") or "\\" in there:
         there = _url("overview")
     response = redirect(there, 303)
-    short = {**said, "text": said["text"][:MOST_SAID]}
-    value = base64.urlsafe_b64encode(json.dumps(short).encode()).decode()
+    text = said["text"].encode()[:MOST_SAID].decode(errors="ignore")
+    short = json.dumps({**said, "text": text}, ensure_ascii=False)
+    value = base64.urlsafe_b64encode(short.encode()).decode()
     response.set_cookie(
         SAID, value, max_age=60, path=root, httponly=True, samesite="Strict",
         secure=request.is_secure,

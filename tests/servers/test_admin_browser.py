@@ -167,12 +167,15 @@ def test_the_example_goes_stale_and_fresh_on_screen(
         page = looker.go("entries")
         row = page.get_by_role("row").filter(has_text="/delta_positions")
         state = row.locator(".state")
-        seen = [_becomes(state, "fresh", 15)]
-        seen.append(_becomes(state, "stale", 15))
-        page.screenshot(path=SHOTS / "example-stale.png", full_page=True)
-        seen.append(_becomes(state, "fresh", 20))
+        _becomes(state, "fresh", 15)
+        lasted = 0.0
+        for _ in range(2):  # a load that the visitor began may end just before a tick: once
+            if lasted < 7:
+                stale = _becomes(state, "stale", 40)
+                page.screenshot(path=SHOTS / "example-stale.png", full_page=True)
+                lasted = _becomes(state, "fresh", 20) - stale
         # Ten seconds of work: so long it was stale, and was served.
-        assert 7 < seen[2] - seen[1] < 16
+        assert 7 < lasted < 16
 
         row.get_by_role("link", name="/delta_positions").click()
         page.locator("svg.line .l-loaded").first.wait_for()
