@@ -253,13 +253,13 @@ def check_token(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text, got {type(value).__name__}")
-    value = value.strip()
-    if len(value) < SHORTEST_TOKEN:
+    token = value.strip()
+    if len(token) < SHORTEST_TOKEN:
         raise ValueError(
-            f"{name} has {len(value)} characters, and needs {SHORTEST_TOKEN} or more: "
+            f"{name} has {len(token)} characters, and needs {SHORTEST_TOKEN} or more: "
             "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
         )
-    return value
+    return token
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {

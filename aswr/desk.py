@@ -267,11 +267,14 @@ class Desk:
     def workers(self) -> list[dict[str, Any]]:
         """The processes that share the store, this one among them, as each describes itself.
 
-        With memory alone it is this one only: of others nothing can be known.
+        With memory alone it is this one only, and so it is, ``silent``, while the store does not
+        answer: of others nothing can be known then.
         """
         if not self.in_fleet:
             return [{**self._site.describe(), "worker": "", "here": True}]
         workers: list[dict[str, Any]] = self._ask(self._others, [])
+        if not workers and not self._manager.looks_on:
+            return [{**self._site.describe(), "worker": "", "here": True, "silent": True}]
         return workers
 
     async def _others(self) -> list[dict[str, Any]]:

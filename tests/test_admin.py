@@ -27,6 +27,8 @@ from aswr.admin import blueprint, guard, live, pages, shown
 from aswr.admin.history import COLUMNS, KEPT, STEP, History
 from aswr.desk import desk_of
 
+from .servers.harness import free_port
+
 TOKEN = "correct horse battery staple"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 REPORT, IP = (f"{__name__}:views.<locals>.{name}" for name in ("report", "ip"))
@@ -871,6 +873,21 @@ def test_a_long_message_fits_into_its_cookie(
     cookies = [one for one in done.headers.getlist("Set-Cookie") if one.startswith(pages.SAID)]
     assert len(cookies[0]) < 4000
     assert "\u4e2d" * 100 in client.get("/aswr/").text
+
+
+def test_a_silent_store_hides_no_process(clock: Any) -> None:
+    """While Redis does not answer, the page of a worker still tells of that worker, and says so."""
+    app = Flask("shop")
+    app.secret_key = "secret"
+    manager = CacheManager(app, cache=f"redis://127.0.0.1:{free_port()}", clock=clock)
+    mount(app, manager)
+    client = app.test_client()
+    assert [one["silent"] for one in api(client, "workers").json] == [True]
+    page = client.get("/aswr/workers").text
+    assert "The shared store does not answer" in page
+    assert str(os.getpid()) in page
+    assert "the store did not answer" in text_of(client.get("/aswr/entry/" + "0" * 32).text)
+    manager.close(timeout=0.5)
 
 
 def test_odd_cookies_say_nothing(client: FlaskClient) -> None:

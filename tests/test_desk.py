@@ -517,7 +517,7 @@ class TestApps:
         manager.close()
         assert desk.entries(shared=True)["entries"] == []
         assert "closed" in desk.entries(shared=True)["partial"]
-        assert desk.workers() == []
+        assert [one["silent"] for one in desk.workers()] == [True]
         assert desk.show("/")["entries"]
         assert "closed" in desk.show("/")["partial"]
         assert desk.why("/page/a")["verdict"] == "pass"

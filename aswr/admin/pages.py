@@ -251,8 +251,13 @@ def _found(desk: Desk, id: str) -> dict[str, Any]:
     try:
         return desk.entry(id)
     except LookupError:
-        rows = desk.entries(shared=True, limit=MOST_LISTED)["entries"] if desk.in_fleet else []
+        if not desk.in_fleet:
+            raise
+        listed = desk.entries(shared=True, limit=MOST_LISTED)
+        rows = listed["entries"]
         row = next((one for one in rows if one["id"] == id), None)
+        if row is None and listed["partial"]:
+            raise LookupError(f"no such entry was found, but {listed['partial']}") from None
         if row is None:
             raise
     life = [one.shown() for one in desk.life.of(id, row["path"], row["tags"])]
