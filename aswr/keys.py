@@ -117,14 +117,18 @@ def canonical_query(query_string: bytes, only: Container[str] | None = None) -> 
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """Path and canonical query of a verb's argument; the query is ``None`` where there is none."""
+    """Path and canonical query of a verb's argument; the query is ``None`` where there is none.
+
+    Of several slashes in front one counts, as Werkzeug has it of a request's path.
+    """
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(
             f"path must be a str that starts with '/', got {path!r}; "
             "write the path as the browser shows it, without scheme and host: '/report?year=2026'"
         )
     bare, mark, query = path.partition("#")[0].partition("?")
-    return unquote(bare), canonical_query(query.encode()) if mark else None
+    bare = "/" + unquote(bare).lstrip("/")
+    return bare, canonical_query(query.encode()) if mark else None
 
 
 def _ordered(items: list[Hashable]) -> tuple[Hashable, ...]:

@@ -6,9 +6,10 @@ import http.server
 import io
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aswr import CacheManager
-from aswr.cli import aswr, shown, urls
+from aswr.cli import aswr, remote, shown, urls
 from aswr.cli import warm as warming
 from aswr.cli.remote import Remote, RemoteError
 from aswr.cli.screen import Cell, Column, Screen, clean, cut, fitted, width_of, wrap
 from aswr.cli.source import NOBODY, UNLISTED, Source
 from aswr.cli.top import Rates, Top, lines
 from aswr.cli.urls import BadList, Found, parse, read_all
-from aswr.desk import desk_of
+from aswr.desk import desk_of, local
 
 from .conftest import Clock, Gate
 
@@ -236,7 +237,7 @@ def test_entities_are_refused(declared: str) -> None:
         (b"\xff\xfe\x00", "no sitemap"),
         (b"\x80\x81", "neither"),
         (gzip.compress(b"/a")[:-9], "end is missing"),
-        (b"\x1f\x8b" + bytes(20), "incorrect|unknown"),
+        (b"\x1f\x8b" + bytes(20), "incorrect|Unknown"),
     ],
     ids=["cut", "utf-16", "binary", "cut-gz", "bad-gz"],
 )
@@ -251,6 +252,53 @@ def test_what_is_packed_unpacks_no_further_than_allowed(monkeypatch: pytest.Monk
     monkeypatch.setattr(urls, "MOST_BYTES", 1000)
     with pytest.raises(BadList, match="more than"):
         parse(gzip.compress(bytes(10**6)), "s")
+
+
+def test_what_is_packed_in_pieces() -> None:
+    """A compressed file may be several, one after the other: all of them are read, in bounds."""
+    packed = gzip.compress(b"/a\n") + gzip.compress(b"/b\n") + bytes(9)
+    assert parse(packed, "s") == (["/a", "/b"], [])
+    with pytest.raises(BadList, match="Not a gzipped file"):
+        parse(packed + b"/c", "s")
+
+
+def test_pieces_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pieces that together unpack into more than is allowed are refused."""
+    monkeypatch.setattr(urls, "MOST_BYTES", 1000)
+    with pytest.raises(BadList, match="more than"):
+        parse(gzip.compress(b"/a\n" * 200) * 2, "s")
+
+
+def test_the_standard_input_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More on the standard input than a file may have is refused, and never cut."""
+    monkeypatch.setattr(urls, "MOST_BYTES", 1000)
+    with pytest.raises(BadList, match="the standard input: more than"):
+        urls.reader(lambda: bytes(1001))("-")
+
+
+def test_a_sitemap_that_is_missing() -> None:
+    """A sitemap of an index that cannot be read is noted, with the reason, and others are read."""
+    at = "https://shop.example"
+
+    def read(url: str) -> bytes:
+        if url.endswith("1.xml"):
+            raise BadList(f"{url}: the server says 404")
+        index = url.endswith("index.xml")
+        return (
+            sitemap(f"{at}/1.xml", f"{at}/2.xml", kind="sitemap") if index else sitemap(f"{at}/two")
+        )
+
+    found = read_all(f"{at}/index.xml", read, [])
+    assert [*found.paths] == ["/two"]
+    assert found.unread == [f"{at}/1.xml: the server says 404"]
+
+
+def test_a_path_that_looks_like_a_host() -> None:
+    """A path that begins as a host would stays the path of its host."""
+    found = found_in({"l": b"http://shop.example//evil.example/p\n"}, "l", "shop.example")
+    (path,) = found.paths
+    assert local(path) == "//evil.example/p"
+    assert [*found_in({"l": path.encode()}, "l", "shop.example").paths] == [path]
 
 
 @pytest.mark.parametrize(
@@ -424,7 +472,8 @@ class Stub(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in fields.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if "Content-Length" not in fields:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -455,9 +504,26 @@ def saying(value: Any, status: int = 200) -> Callable[[str], tuple[int, dict[str
     return lambda path: (status, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
 
+WORKER = {"pid": 1409, "host": "web1\x1b"}
+DONE = {"purged": ["/a"], "unknown": [], "everybody": False, "alone": True, "worker": WORKER}
+LOADED = {"url": "/a", "outcome": "stored", "reason": "", "seconds": 0.1, "alone": True,
+          "worker": WORKER}  # fmt: skip
+SHARED = {"alone": False, "everybody": True}
+VERDICT = {"url": "/a", "verdict": "hit", "steps": [{"step": "key", "says": ["/a"]}], "cures": [],
+           "rendered": False}  # fmt: skip
+ROW = {
+    "id": "x", "url": "/a", "view": "v", "state": "fresh", "left": 1.0, "age": 1.0, "size": 1,
+    "cost": 0.1, "uses": 0, "variant": {}, "tags": [], "reads": [], "reason": "", "status": 200,
+    "stored": 1.0, "fresh_until": 2.0, "stale_until": 3.0, "error_until": 3.0,
+}  # fmt: skip
+
+
 def test_what_is_asked_of_a_server() -> None:
     """Questions go below the mount point's api/, with the token; loads and purges as JSON."""
-    with serving(saying({"entries": [], "everybody": True, "purged": ["x"]})) as (url, asked):
+    answers = {"entries": saying({"entries": [], "count": 0}), "why": saying(VERDICT),
+               "purge": saying({**DONE, **SHARED, "purged": ["x"]})}  # fmt: skip
+    named = lambda path: answers[path.partition("?")[0].rpartition("/")[2]](path)  # noqa: E731
+    with serving(named) as (url, asked):
         remote = Remote(f"{url}/", "secret-token-0123")
         remote.entries(view="a b", tag="", state="", search="", sort="age", shared=True, limit=5)
         remote.why("/x?y=1", {"Cookie": "a=b"})
@@ -474,7 +540,8 @@ def test_what_is_asked_of_a_server() -> None:
     assert [one["tags"] for one in said[1:]] == [[], ["t"], []]
     assert [one["everything"] for one in said[1:]] == [False, False, True]
     assert done == {
-        "purged": ["x", "x"], "unknown": [], "everybody": True, "stale": True, "workers": [],
+        "purged": ["x", "x"], "unknown": [], "everybody": True, "stale": True, "alone": False,
+        "workers": [WORKER],
     }  # fmt: skip
 
 
@@ -488,7 +555,7 @@ def test_what_is_asked_of_a_server() -> None:
         (lambda path: (404, {}, b"<h1>Not Found</h1>"), "", "blueprint mounted"),
         (saying({"error": "no entry 'x'"}, 404), "", "404, no entry 'x'"),
         (lambda path: (200, {}, b"<html>"), "", "blueprint mounted"),
-        (saying(["a list"]), "", "not aswr's API"),
+        (saying(["a list"]), "", "not an aswr admin API"),
         (lambda path: (500, {}, b""), "", "says 500"),
         (saying({"error": "no state 'x'"}, 400), "", "400, no state 'x'"),
     ],
@@ -542,6 +609,110 @@ def test_a_token_cannot_smuggle_fields() -> None:
     """A token with a line break in it is refused."""
     with pytest.raises(RemoteError, match="no token has"):
         Remote("http://127.0.0.1/", "a\r\nX-Evil: 1")
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str, str | None, bytes]]]:
+    """A proxy that the environment names; gives what it was asked."""
+    with serving(lambda path: (200, {}, b"/of-the-proxy")) as (url, asked):
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("no_proxy", "NO_PROXY", "REQUEST_METHOD"):
+            monkeypatch.delenv(name, raising=False)
+        yield asked
+
+
+def test_no_proxy_is_told_the_token(proxy: list[Any]) -> None:
+    """No proxy is asked for a server's answers, which would be told the token."""
+    with serving(saying({"fleet": False})) as (url, asked):
+        assert not Remote(url, "t" * 16).in_fleet
+    assert len(asked) == 1
+    with pytest.raises(RemoteError, match="no host"):
+        Remote("http://shop.invalid", "t" * 16, insecure=True).about()
+    assert proxy == []
+
+
+def test_what_proxies_are_for(proxy: list[Any]) -> None:
+    """A sitemap elsewhere is fetched by the proxy that the environment names, one here is not."""
+    with serving(lambda path: (200, {}, b"/own")) as (url, _):
+        assert urls.reader(bytes)(url) == b"/own"
+    assert proxy == []
+    assert urls.reader(bytes)("http://shop.invalid/sitemap.xml") == b"/of-the-proxy"
+    assert [one[1] for one in proxy] == ["http://shop.invalid/sitemap.xml"]
+
+
+@contextmanager
+def dripping(beginning: bytes) -> Iterator[str]:
+    """The address of a server that answers so, and then drips bytes without end."""
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(2**16)
+            connection.sendall(beginning)
+            while not over.wait(0.02):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\nX-Long: "],
+    ids=["body", "endless", "fields"],
+)  # fmt: skip
+def test_a_server_that_drips(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of time is that of a whole answer, be there always a next byte."""
+    monkeypatch.setattr(remote, "LIMIT", 0.3)
+    monkeypatch.setattr(urls, "LIMIT", 0.3)
+    with dripping(beginning) as url, pytest.raises(RemoteError, match="not answer within 0.3 s"):
+        Remote(url).about()
+    with dripping(beginning) as url, pytest.raises(BadList, match="timed out"):
+        urls.reader(bytes)(url)
+
+
+def test_an_answer_that_ends_early() -> None:
+    """An answer that breaks off is an error, and no shorter list."""
+    cut = (200, {"Content-Length": "9"}, b"/a\n")
+    with serving(lambda path: cut) as (url, _), pytest.raises(BadList, match="IncompleteRead"):
+        urls.reader(bytes)(url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, [], [{}], ["x"], None, 7, {"entries": [{}], "count": 1}, {"entries": 1, "count": 1},
+     {"fleet": False, "at": "noon", "stats": {}, "views": {}, "app": "a", "worker": WORKER},
+     {"fleet": False, "at": 1e300, "stats": {}, "views": {}, "app": "a", "worker": WORKER}],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "args",
+    [["stats"], ["ls"], ["show", "/a"], ["why", "/a"], ["jobs"], ["top", "--count=1"], ["doctor"],
+     ["refresh", "/a"], ["purge", "/a"], ["warm", "-"], ["warm", "--routes"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_answers_of_another_shape(args: list[str], answer: Any) -> None:
+    """What is no answer of aswr, or one of another version, is an error that says so."""
+    with serving(saying(answer)) as (url, _):
+        result = asked_of(url, *args, input="/a\n")
+    if result.exit_code == 0:
+        assert (args, answer) in (
+            (["doctor"], []), (["warm", "--routes"], []),
+        )  # fmt: skip
+        return
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "this is not an aswr admin API, or one of another version" in result.stderr
 
 
 def test_nobody_listens() -> None:
@@ -907,13 +1078,6 @@ def test_a_server_is_asked_without_the_app() -> None:
     ] * 2
 
 
-WORKER = {"pid": 1409, "host": "web1\x1b"}
-DONE = {"purged": ["/a"], "unknown": [], "everybody": False, "alone": True, "worker": WORKER}
-LOADED = {"url": "/a", "outcome": "stored", "reason": "", "seconds": 0.1, "alone": True,
-          "worker": WORKER}  # fmt: skip
-SHARED = {"alone": False, "everybody": True}
-
-
 @pytest.mark.parametrize(
     ("args", "answer"),
     [(["purge", "/a"], DONE), (["refresh", "/a"], [LOADED]), (["warm", "-"], LOADED)],
@@ -986,12 +1150,8 @@ def test_what_a_purge_may_name() -> None:
 )
 def test_what_is_not_all(args: list[str], silent: bool) -> None:
     """Why a listing is not all is told; that the store did not answer is an error."""
-    row = {
-        "id": "x", "url": "/a", "view": "v", "state": "fresh", "left": 1.0, "age": 1.0, "size": 1,
-        "cost": 0.1, "uses": 0, "variant": {}, "tags": [], "reads": [],
-    }  # fmt: skip
     answer = {
-        "entries": [row], "count": 1, "life": [], "fleet": True, "partial": "only 1 of 9",
+        "entries": [ROW], "count": 1, "life": [], "fleet": True, "partial": "only 1 of 9",
         "silent": silent,
     }  # fmt: skip
     with serving(saying(answer)) as (url, _):
@@ -1007,7 +1167,7 @@ def test_a_server_that_is_away_is_tried_again() -> None:
     def answers(path: str) -> tuple[int, dict[str, str], bytes]:
         if path.endswith("load") and next(down):
             return 503, {}, b""
-        return 200, {}, json.dumps(came_of("/a", "stored")).encode()
+        return 200, {}, json.dumps(LOADED).encode()
 
     with serving(answers) as (url, asked):
         result = CliRunner().invoke(
@@ -1017,6 +1177,51 @@ def test_a_server_that_is_away_is_tried_again() -> None:
     found = json.loads(result.stdout)
     assert (result.exit_code, found["retried"], found["counts"]) == (0, 1, {"stored": 1})
     assert [one[1] for one in asked] == ["/aswr/api/load"] * 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_an_error_in_the_midst(status: int, tmp_path: Path) -> None:
+    """What was done before an error that ends it is told, and what is left is written."""
+    rest = tmp_path / "rest"
+    loads = iter([200, 503, 200, status])
+
+    def answers(path: str) -> tuple[int, dict[str, str], bytes]:
+        code = next(loads)
+        return code, {}, json.dumps(LOADED if code == 200 else {"error": "no more"}).encode()
+
+    args = ["warm", "-", "--concurrency=1", "--retries=0", "--failed", str(rest)]
+    with serving(answers) as (url, asked):
+        result = asked_of(url, *args, input="/a\n/b\n/c\n/d\n/e\n")
+    assert [json.loads(one[3])["url"] for one in asked] == ["/a", "/b", "/c", "/d"]
+    assert result.exit_code == 1
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [
+        "stored", "failed", "stored",
+    ]  # fmt: skip
+    assert rest.read_text() == "/b\n/d\n/e\n"
+    assert "2 loaded, 0 fresh already, 1 failed, 2 left; of 5" in result.stderr
+    assert "no more" in result.stderr.splitlines()[-1]
+
+
+def test_an_index_with_a_sitemap_missing() -> None:
+    """What the other sitemaps of an index name is warmed; that one is missing is exit code 1."""
+
+    def answers(path: str) -> tuple[int, dict[str, str], bytes]:
+        host = f"http://127.0.0.1:{address.rpartition(':')[2].partition('/')[0]}"
+        if path.endswith("load"):
+            return 200, {}, json.dumps(LOADED).encode()
+        if path == "/index.xml":
+            return 200, {}, sitemap(f"{host}/gone.xml", f"{host}/1.xml", kind="sitemap")
+        return (200, {}, sitemap(f"{host}/a")) if path == "/1.xml" else (404, {}, b"")
+
+    with serving(answers) as (address, _):
+        index = address.replace("/aswr", "/index.xml")
+        result = asked_of(address, "warm", index)
+        told = json.loads(asked_of(address, "warm", index, "--json").stdout)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("stored\t")
+    gone = index.replace("index", "gone")
+    assert f"failed: {gone}: the server says 404; what it names" in result.stderr
+    assert told["unread"] == [f"{gone}: the server says 404"]
 
 
 def test_flask_finds_the_commands() -> None:
@@ -1062,6 +1267,16 @@ def test_everything_fits_narrow_terminals(shop: Flask, width: int) -> None:
     for draw in draws:
         for line in text_of(draw, width).splitlines():
             assert width_of(line) <= max(width, 18), line
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 60])
+def test_top_fits_narrow_terminals(shop: Flask, width: int) -> None:
+    """No line of top is wider than the terminal, and colours are no part of a line's width."""
+    top = Top(Source(desk_of(shop.extensions["aswr"], shop), "here", "this process", "localhost"))
+    top.look()
+    plain = text_of(lambda screen: top.draw(screen, 40), width)
+    assert all(width_of(line) <= width for line in plain.splitlines()), plain
+    assert click.unstyle(text_of(lambda screen: top.draw(screen, 40), width, colour=True)) == plain
 
 
 def test_sums_over_workers() -> None:
@@ -1163,7 +1378,11 @@ def test_top_goes_on_without_an_answer(clock: Clock) -> None:
         if path.endswith("flights"):
             return 200, {}, b"[]"
         status, said = next(answers)
-        found = {**said, "worker": worker, "fleet": False} if status == 200 and said else said
+        found = (
+            {**said, "app": "a", "worker": worker, "fleet": False}
+            if status == 200 and said
+            else said
+        )
         return status, {}, json.dumps(found).encode()
 
     with serving(answer) as (url, _):
@@ -1179,13 +1398,13 @@ def test_top_goes_on_without_an_answer(clock: Clock) -> None:
         top.look()
         assert r"401, x\x1b" in top.missed
         top.look()
-        assert "not aswr's API" in top.missed
+        assert "not an aswr admin API" in top.missed
 
 
 def test_top_in_a_pipe_goes_on_without_an_answer() -> None:
     """In a pipe a look without an answer is no line, is said beside, and counts."""
     worker = {"host": "web1", "pid": 7}
-    good = {**report(100.0, 10), "worker": worker, "fleet": False}
+    good = {**report(100.0, 10), "app": "a", "worker": worker, "fleet": False}
     up = iter([True, True, False, True])
 
     def answer(path: str) -> tuple[int, dict[str, str], bytes]:

@@ -172,6 +172,7 @@ def test_the_order_of_names_is_free(pairs: list[tuple[str, str]], random: Any) -
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
+        ("//report", ("/report", None)),
         ("/", ("/", None)),
         ("/a?", ("/a", "")),
         ("/a?b=1&a=2", ("/a", "a=2&b=1")),

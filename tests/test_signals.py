@@ -16,8 +16,9 @@ from .conftest import Clock
 
 @pytest.fixture(autouse=True)
 def _nobody_is_left() -> Any:
+    there = {kind: set(signal.receivers) for kind, signal in SIGNALS.items()}
     yield
-    assert not any(signal.receivers for signal in SIGNALS.values())
+    assert {kind: set(signal.receivers) for kind, signal in SIGNALS.items()} == there
 
 
 def ask(app: Flask, path: str) -> Any:

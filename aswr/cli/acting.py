@@ -156,39 +156,46 @@ def warm(
     the standard input. URLs of other hosts than the app's are skipped. The first ctrl-C begins no
     more loads, and tells what is left.
 
-    In a pipe: what came of each, seconds, URL, reason. Exit code 1: some failed, 130: ctrl-C.
+    In a pipe: what came of each, seconds, URL, reason. Exit code 1: some failed, or could not be
+    saved, or a sitemap of an index could not be read; 130: ctrl-C.
     """
     if (urls is None) != routes:
         raise click.UsageError("warm what? a file or URL, or --routes" if not routes else "either")
     from .warm import Bar, Warming, errors, gently, say_failures
 
     with source(server, insecure, VAIN) as found:
-        paths, skipped = _paths(found, urls, hosts)
+        paths, skipped, unread = _paths(found, urls, hosts)
         load, bar = found.asked.load, Bar(errors())
         began = time.monotonic()
         warming = Warming(
             paths, lambda url: failing(lambda: load(url, force=False, why="warm"), url),
             concurrency=concurrency, retries=retries, bar=bar,
         )  # fmt: skip
-        cut_short = saved = False
+        cut_short, saved, broken = False, False, None
         with gently(warming.stop), bar.below_the_log():
             try:
                 warming.run()
             except KeyboardInterrupt:
                 warming.stop()
                 cut_short = True
-        if not cut_short:
-            saved = _saved(found)
+            except Exception as error:  # ends it, after what was done is told
+                broken = error
+        try:
+            saved = not cut_short and _saved(found)
+        except KeyboardInterrupt:  # it is waited for no longer
+            cut_short = True
         took = time.monotonic() - began
         bad, left = warming.failed, warming.left
+        # Which of them are not in the store is not known.
+        unsaved = [] if saved or found.kind != "store" else warming.stored
         if failed is not None:
-            rest = [*(one["url"] for one in bad), *left]
-            _write(failed, rest)
+            _write(failed, [*(one["url"] for one in bad), *left, *unsaved])
         if as_json:
             screen.json({
                 "total": warming.total, "counts": dict(warming.counts), "seconds": took,
                 "retried": warming.retried, "failed": bad, "left": left, "skipped": skipped,
                 "results": warming.results, "interrupted": warming.stopping, "saved": saved,
+                "unsaved": unsaved, "unread": unread,
             })  # fmt: skip
         elif not screen.terminal:
             for one in warming.results:
@@ -196,29 +203,32 @@ def warm(
         say_failures(errors(), bad)
         _sum_up(warming, took)
         _say_who_alone(found, [one for one in warming.results if one["outcome"] == "stored"])
+        if broken is not None:
+            raise broken
         if cut_short:
             raise Interrupted
     if warming.stopping:
         raise click.exceptions.Exit(130)
-    if bad or not saved:
+    if bad or unread or not saved:
         raise click.exceptions.Exit(1)
 
 
 def _write(file: Path, rest: Sequence[str]) -> None:
     try:
-        file.write_text("".join(f"{url}\n" for url in rest))
+        file.write_text("".join(f"{url}\n" for url in rest), "utf-8", "backslashreplace")
     except OSError as error:
         say(f"{clean(file)}: {error.strerror}; not warmed: {clean(' '.join(rest))}")
 
 
 def _paths(
     found: Source, urls: str | None, hosts: Sequence[str]
-) -> tuple[list[str], dict[str, int]]:
+) -> tuple[list[str], dict[str, int], list[str]]:
+    """What to load, how much is of which other hosts, and why further sitemaps were not read."""
     if urls is None:
         paths = found.asked.routes()
         if not paths:
             say("no cached view has a route without arguments")
-        return paths, {}
+        return paths, {}, []
     from .urls import MOST_BYTES, BadList, read_all, reader
 
     read = reader(lambda: sys.stdin.buffer.read(MOST_BYTES + 1))
@@ -235,11 +245,13 @@ def _paths(
         )
     if listed.wrong:
         say(f"skipped what is no URL ({count(len(listed.wrong))}): {clean(listed.wrong[0])}")
-    if not listed.paths and not elsewhere and not listed.wrong:
+    for reason in listed.unread:
+        say(f"failed: {reason}; what it names is not among these")
+    if not (listed.paths or elsewhere or listed.wrong or listed.unread):
         say(f"{clean(urls)} names nothing")
-    elif not listed.paths:
+    elif not listed.paths and not listed.unread:
         raise Failed(f"{clean(urls)} names no URL of {clean(found.host)}")
-    return [*listed.paths], elsewhere
+    return [*listed.paths], elsewhere, listed.unread
 
 
 def _sum_up(warming: Any, took: float) -> None:

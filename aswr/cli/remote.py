@@ -1,11 +1,11 @@
 """The admin JSON API of a running server, asked as a `Desk` is.
 
-Owns no state but an address and a token. Standard library alone; each question has a limit of time.
-The token goes to the host that was named and to no other, and over plain http only within a host.
+Owns no state but an address and a token. Each question has a limit of time, and each answer must be
+of the shape that commands count on. The token goes to the host that was named and to no other, not
+even a proxy, and over plain http only within a host.
 """
 
 import http.client
-import ipaddress
 import json
 import socket
 import ssl
@@ -16,7 +16,9 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..events import Because
+from . import shapes
 from .screen import clean
+from .web import is_here, opener, whole
 
 LIMIT = 15.0  # seconds for an answer to a question
 LOAD_LIMIT = 120.0  # and for one that a load is waited for
@@ -63,7 +65,7 @@ class Remote:
             )
         if not token.isascii() or not token.isprintable() or " " in token:
             raise RemoteError("ASWR_ADMIN_TOKEN has characters that no token has", wrong=True)
-        if token and parts.scheme == "http" and not insecure and not _is_here(parts.hostname):
+        if token and parts.scheme == "http" and not insecure and not is_here(url):
             raise RemoteError(
                 f"the token would go to {parts.hostname} in the clear: use https, or a tunnel to "
                 "this host; --insecure sends it all the same", wrong=True,
@@ -71,15 +73,15 @@ class Remote:
         self.url = parts._replace(query="", fragment="").geturl().rstrip("/")
         self.host = parts.netloc
         self._token = token
-        self._opener = urllib.request.build_opener(_Stay)
+        self._opener = opener(_Stay())
 
     # Looking.
 
     def about(self) -> dict[str, Any]:
-        return self._dict(self._get("about"))
+        return self._dict(self._get("about"), shapes.About)
 
     def stats(self) -> dict[str, Any]:
-        return self._dict(self._get("stats"))
+        return self._dict(self._get("stats"), shapes.Stats)
 
     @property
     def in_fleet(self) -> bool:
@@ -87,46 +89,48 @@ class Remote:
 
     def entries(self, **asked: Any) -> dict[str, Any]:
         asked["shared"] = "1" if asked.get("shared") else ""
-        return self._dict(self._get("entries", **asked))
+        return self._dict(self._get("entries", **asked), shapes.Entries)
 
     def show(self, url: str) -> dict[str, Any]:
-        return self._dict(self._get("show", url=url))
+        return self._dict(self._get("show", url=url), shapes.Shown)
 
     def entry(self, id: str) -> dict[str, Any]:
-        return self._dict(self._get(f"entry/{quote(id, safe='')}"))
+        return self._dict(self._get(f"entry/{quote(id, safe='')}"), dict[str, Any])
 
     def latest(self, count: int = 50) -> list[dict[str, Any]]:
-        return self._list(self._get("latest", count=count))
+        return self._list(self._get("latest", count=count), shapes.Happening)
 
     def why(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        return self._dict(self._post("why", {"url": url, "headers": dict(headers or {})}))
+        asked = {"url": url, "headers": dict(headers or {})}
+        return self._dict(self._post("why", asked), shapes.Why)
 
     def jobs(self) -> list[dict[str, Any]]:
-        return self._list(self._get("jobs"))
+        return self._list(self._get("jobs"), shapes.Job)
 
     def flights(self) -> list[dict[str, Any]]:
-        return self._list(self._get("flights"))
+        return self._list(self._get("flights"), shapes.Flight)
 
     def workers(self) -> list[dict[str, Any]]:
-        return self._list(self._get("workers"))
+        return self._list(self._get("workers"), shapes.Described)
 
     def routes(self) -> list[str]:
-        return [str(one) for one in self._list(self._get("routes"))]
+        return self._list(self._get("routes"), str)
 
     def tags(self) -> list[str]:
-        return [str(one) for one in self._list(self._get("tags"))]
+        return self._list(self._get("tags"), str)
 
     def doctor(self) -> list[dict[str, str]]:
-        return self._list(self._get("doctor"))
+        return self._list(self._get("doctor"), shapes.Line)
 
     # Acting.
 
     def refresh(self, url: str) -> dict[str, Any]:
-        results = self._list(self._post("refresh", {"urls": [url]}))
-        return self._dict(results[0] if results else None)
+        results = self._list(self._post("refresh", {"urls": [url]}), shapes.Outcome)
+        return self._dict(results[0] if results else None, shapes.Outcome)
 
     def load(self, url: str, *, force: bool, why: Because) -> dict[str, Any]:
-        return self._dict(self._post("load", {"url": url, "force": force, "why": why}))
+        asked = {"url": url, "force": force, "why": why}
+        return self._dict(self._post("load", asked), shapes.Outcome)
 
     def purge(
         self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), ids: Iterable[str] = (),
@@ -134,22 +138,23 @@ class Remote:
     ) -> dict[str, Any]:  # fmt: skip
         given = {"urls": urls, "tags": tags, "ids": ids}
         names = [(kind, name) for kind, each in given.items() for name in each]
-        whole: dict[str, Any] = {"purged": [], "unknown": [], "everybody": True, "stale": stale}
+        total: dict[str, Any] = {"purged": [], "unknown": [], "everybody": True, "stale": stale}
         workers: list[Any] = []  # each question is answered by whoever takes it
         for batch in _batches(names, everything):
-            asked = {kind: [name for one, name in batch if one == kind] for kind in given}
-            done = self._dict(
-                self._post("purge", {**asked, "everything": everything, "stale": stale})
-            )
+            asked: dict[str, Any] = {
+                kind: [name for one, name in batch if one == kind] for kind in given
+            }
+            asked.update(everything=everything, stale=stale)
+            done = self._dict(self._post("purge", asked), shapes.Purged)
             for name in ("purged", "unknown"):
-                whole[name] += done.get(name, [])
-            whole["everybody"] &= bool(done.get("everybody"))
-            whole.update({name: done[name] for name in ("alone", "reason") if name in done})
+                total[name] += done[name]
+            total["everybody"] &= done["everybody"]
+            total.update({name: done[name] for name in ("alone", "reason") if name in done})
             if done.get("partial"):
-                whole["partial"] = done["partial"]
-            if "worker" in done and done["worker"] not in workers:
+                total["partial"] = done["partial"]
+            if done["worker"] not in workers:
                 workers.append(done["worker"])
-        return {**whole, "workers": workers}
+        return {**total, "workers": workers}
 
     def settle(self, seconds: float = LIMIT) -> bool:
         """What a server loaded it saves, whoever asked for it."""
@@ -173,8 +178,7 @@ class Remote:
             fields["Authorization"] = f"Bearer {self._token}"
         request = urllib.request.Request(where, data=body, headers=fields)
         try:
-            with self._opener.open(request, timeout=limit) as response:
-                data = response.read(MOST_BYTES + 1)
+            data = whole(self._opener, request, limit, MOST_BYTES)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refused(error) from None
@@ -237,15 +241,20 @@ class Remote:
             return RemoteError(f"{self.host} does not answer within {limit:g} s")
         return RemoteError(f"{self.host} cannot be asked: {clean(reason)}")
 
-    def _dict(self, found: Any) -> dict[str, Any]:
-        if not isinstance(found, dict):
-            raise self._no_api("what answers there is not aswr's API")
-        return found
+    def _dict(self, found: Any, shape: Any) -> dict[str, Any]:
+        self._check(found, shape)
+        return dict(found)
 
-    def _list(self, found: Any) -> list[Any]:
-        if not isinstance(found, list):
-            raise self._no_api("what answers there is not aswr's API")
-        return found
+    def _list(self, found: Any, shape: Any) -> list[Any]:
+        self._check(found, list[shape])
+        return list(found)
+
+    def _check(self, found: Any, shape: Any) -> None:
+        if misfit := shapes.misfit(found, shape):
+            raise RemoteError(
+                f"{self.url}: this is not an aswr admin API, or one of another version "
+                f"({clean(misfit)})", wrong=True,
+            )  # fmt: skip
 
 
 def _batches(names: list[tuple[str, str]], everything: bool) -> list[list[tuple[str, str]]]:
@@ -262,13 +271,3 @@ def _said(error: urllib.error.HTTPError) -> str:
         return ""
     text = said.get("error") if isinstance(said, dict) else None
     return f", {clean(text)}" if isinstance(text, str) and text else ""
-
-
-def _is_here(host: str) -> bool:
-    """Is it this very machine? Nobody listens in on the way."""
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -173,13 +173,15 @@ class Screen:
                 shown.append(coloured if at == last else coloured + room)
         self.line("  ".join(shown).rstrip())
 
-    def wrapped(self, text: str, indent: int = 0, colour: str = "", first: str = "") -> None:
+    def wrapped(
+        self, text: str, indent: int = 0, colour: str = "", first: str = "", *, bold: bool = False
+    ) -> None:
         """A text, broken into the terminal's width, ``first`` before its first line."""
         room = None if self.width is None else max(8, self.width - indent)
         lines = [text] if room is None else wrap(text, room)
         for number, line in enumerate(lines):
             before = first if number == 0 and first else " " * indent
-            self.line(before + self.styled(line, colour))
+            self.line(before + self.styled(line, colour, bold=bold))
 
 
 def fitted(columns: Sequence[Column], natural: Sequence[int], width: int | None) -> list[int]:

@@ -145,10 +145,11 @@ class Top:
     def draw(self, screen: Screen, rows: int) -> None:
         """All of it for a terminal with so many rows."""
         found = self.found()
-        screen.wrapped(screen.styled(clean(self._headline(found)), bold=True))
-        screen.line(clean(_state_line(found)))
+        width = screen.width or 80
+        screen.wrapped(clean(self._headline(found)), bold=True)
+        screen.line(cut(clean(_state_line(found)), width))
         if self.missed:
-            screen.line(screen.styled(cut(clean(self.missed), screen.width or 80), "red"))
+            screen.line(screen.styled(cut(clean(self.missed), width), "red"))
         screen.line()
         room = max(3, rows - 6 - bool(self.missed))
         loads = found["loads"][: max(3, room // 3)]

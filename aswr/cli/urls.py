@@ -5,7 +5,10 @@ refused, which no sitemap needs, so none can grow into gigabytes; what is compre
 further than the protocol allows.
 """
 
+import gzip
 import http.client
+import io
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -18,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from xml.parsers import expat
 
 from .screen import clean
+from .web import is_here, opener, whole
 
 MOST_BYTES = 50 * 2**20  # of a sitemap, unpacked, as the protocol has it
 MOST_URLS = 1_000_000  # of all sitemaps together
@@ -40,6 +44,7 @@ class Found:
     paths: dict[str, None] = field(default_factory=dict)
     elsewhere: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)  # what is no URL
+    unread: list[str] = field(default_factory=list)  # why sitemaps of an index were not
 
     def take(self, url: str, hosts: Iterable[str]) -> None:
         """Note one URL or path."""
@@ -57,6 +62,8 @@ class Found:
             self.elsewhere[host] += 1
         else:
             path = parts.path or "/"
+            if path.startswith("//"):  # alone, its beginning would be taken for a host
+                path = f"{parts.scheme or 'http'}://{host}{path}"
             self.paths[f"{path}?{parts.query}" if parts.query else path] = None
             if len(self.paths) > MOST_URLS:
                 raise BadList(f"more than {MOST_URLS:,} URLs: give them in parts")
@@ -71,7 +78,8 @@ def _host(scheme: str, netloc: str) -> str:
 def read_all(source: str, read: Read, hosts: Iterable[str]) -> Found:
     """Everything that a file, "-" or URL names, of these hosts; raises `BadList` or `OSError`.
 
-    Sitemaps that an index names are fetched if they are of these hosts, too.
+    Sitemaps that an index names are fetched if they are of these hosts, too; one that cannot be
+    read is noted, and the others are.
     """
     own = {*hosts}
     if _is_url(source):
@@ -79,7 +87,13 @@ def read_all(source: str, read: Read, hosts: Iterable[str]) -> Found:
     found, seen, todo = Found(), {source}, [(source, 0)]
     while todo:
         where, depth = todo.pop(0)
-        urls, sitemaps = parse(read(where), where)
+        try:
+            urls, sitemaps = parse(read(where), where)
+        except BadList as error:
+            if not depth:
+                raise
+            found.unread.append(str(error))
+            continue
         for url in urls:
             found.take(url, own)
         for url in sitemaps:
@@ -106,7 +120,7 @@ def reader(stdin: Callable[[], bytes]) -> Read:
 
     def read(source: str) -> bytes:
         if source == "-":
-            return stdin()
+            return _bounded(stdin(), "the standard input")
         if _is_url(source):
             return _fetched(source)
         try:
@@ -119,22 +133,25 @@ def reader(stdin: Callable[[], bytes]) -> Read:
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):
-    """A sitemap that has moved is read where it is, on its own host."""
+    """A sitemap that has moved is read where it is, on its own host, within the same time."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).netloc != urlsplit(req.full_url).netloc or not _is_url(newurl):
             return None
+        req.timeout = max(0.001, self._until - time.monotonic())
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _fetched(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": "aswr"})
     try:
-        opener = urllib.request.build_opener(_SameHost)
-        with opener.open(request, timeout=LIMIT) as response:
-            return _bounded(response.read(MOST_BYTES + 1), url)
+        here = opener(_SameHost(time.monotonic() + LIMIT), proxies=not is_here(url))
+        return _bounded(whole(here, request, LIMIT, MOST_BYTES), url)
     except urllib.error.HTTPError as error:
         with error:
             raise BadList(f"{clean(url)}: the server says {error.code}") from None
@@ -169,14 +186,13 @@ def parse(data: bytes, where: str) -> tuple[list[str], list[str]]:
 
 
 def _unpacked(data: bytes, where: str) -> bytes:
-    unpack = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpack.decompress(data, MOST_BYTES + 1)
-    except zlib.error as error:
-        raise BadList(f"{clean(where)}: {error}") from None
-    if len(unpacked) <= MOST_BYTES and not unpack.eof:
-        raise BadList(f"{clean(where)}: its end is missing")
-    return _bounded(unpacked, where)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:  # of any number of members
+            return _bounded(file.read(MOST_BYTES + 1), where)
+    except EOFError:
+        raise BadList(f"{clean(where)}: its end is missing") from None
+    except (OSError, zlib.error) as error:
+        raise BadList(f"{clean(where)}: {clean(error)}") from None
 
 
 def _sitemap(data: bytes, where: str) -> tuple[list[str], list[str]]:

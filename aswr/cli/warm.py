@@ -64,8 +64,7 @@ class Warming:
                 ended = wait(self._under_way, timeout=LOOK, return_when=FIRST_COMPLETED)[0]
                 if not self._under_way:
                     time.sleep(LOOK)
-                for future in ended:
-                    self._note(self._under_way.pop(future), future.result())
+                self._take(ended)
                 self._bar.draw(self)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -86,6 +85,17 @@ class Warming:
             self._tries[url] += 1
             self._under_way[pool.submit(self._load, url)] = url
 
+    def _take(self, ended: Iterable[Future[Mapping[str, Any]]]) -> None:
+        """Note what came of loads; one that raised is left, and raises after the others."""
+        raised = None
+        for future in ended:
+            if (error := future.exception()) is None:
+                self._note(self._under_way.pop(future), future.result())
+            else:
+                raised = error
+        if raised is not None:
+            raise raised
+
     def _note(self, url: str, result: Mapping[str, Any]) -> None:
         tries = self._tries[url]
         if result["outcome"] == "failed" and tries <= self._retries:
@@ -101,6 +111,11 @@ class Warming:
         """What failed for good, and what was to be tried again when it was stopped."""
         over = [result for result in self.results if result["outcome"] == "failed"]
         return over + [{**one, "tries": self._tries[url]} for _, url, one in sorted(self._again)]
+
+    @property
+    def stored(self) -> list[str]:
+        """What was loaded now."""
+        return [result["url"] for result in self.results if result["outcome"] == "stored"]
 
     @property
     def left(self) -> list[str]:

@@ -84,7 +84,7 @@ def sizes(setup: Setup) -> dict[str, tuple[int, int]]:
     key = ViewKey("shop.item", "", f"/item/{setup.keys // 2}", "", "", ())
     prefix, control = "aswr:shop:1:", "aswr:{shop:1}:"
     entry, worker = f"{prefix}{{{digest(key)}}}", "web-0123:12345:89abcdef"
-    envelope = sealed(setup, entry, number)
+    envelope = sealed(setup, key, entry, number)
     sender = cast(Backplane, SimpleNamespace(worker=worker))
     message = Backplane.message(sender, "stored", pack(key), number=number)
     news = f"{control}news"
@@ -135,13 +135,13 @@ def sizes(setup: Setup) -> dict[str, tuple[int, int]]:
     }
 
 
-def sealed(setup: Setup, name: str, number: int) -> bytes:
+def sealed(setup: Setup, key: ViewKey, name: str, number: int) -> bytes:
     """An entry as it lies in Redis; its body is text as like itself as that of pages is."""
     words = random.Random(0).choices([f"<td>{number * 7919}</td>" for number in range(500)], k=9999)
     text = " ".join(words * (1 + setup.body // 99_990))
     answer = Answer(200, FIELDS, text.encode()[: setup.body])
     ends = Times(setup.timeout, setup.margin).deadlines(START, setup.load, 0.0)
     entry = Entry(value=answer, stored=START, born=number, cost=setup.load, **asdict(ends))
-    payload = codec.encode(entry, None, number, 0.25)
+    payload = codec.encode(entry, None, number, 0.25, pack(key))
     envelopes = Envelopes(Checksum(), 64 * MIB, setup.compress)
     return envelopes.seal(name.encode(), number, int(ends.fresh_until * MICRO), payload)

@@ -248,15 +248,47 @@ def test_ctrl_c_while_it_warms(shop: Shop, tmp_path: Path) -> None:
     assert len(shop.run("ls", "--search", "slow")[0].splitlines()) == 60
 
 
+def test_a_store_that_dies_while_it_warms(shop: Shop, redis: Redis, tmp_path: Path) -> None:
+    """What may not be in the store is among the rest, and the rest is enough to go on."""
+    rest = tmp_path / "rest"
+    listed = names(tmp_path, 12)
+    args = ["warm", listed, "--concurrency", "1", "--failed", str(rest)]
+    process = shop.begin(*args, env={"CLI_SECONDS": "0.2"})
+    with ended(process):
+        wait_until(lambda: len(shop.loads) >= 2, LIMIT, lambda: str(shop.loads))
+        redis.kill()
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1, err
+    assert "not everything could be saved" in err
+    assert sorted(rest.read_text().split()) == sorted(Path(listed).read_text().split())
+
+
+def test_a_list_in_any_locale(shop: Shop, tmp_path: Path) -> None:
+    """What was not warmed is written as it was read, whatever the locale."""
+    rest = tmp_path / "rest"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    args = ["warm", "-", "--retries", "0", "--failed", str(rest)]
+    process = shop.begin(*args, env=plain, encoding="utf-8")
+    with ended(process):
+        _, err = process.communicate("/bad/1?x=é\n", LIMIT)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert rest.read_text("utf-8") == "/bad/1?x=é\n"
+
+
 def test_ctrl_c_twice(shop: Shop, tmp_path: Path) -> None:
-    """The second ctrl-C ends it at once, whatever the loads do; what was under way is left, too."""
+    """The second ctrl-C ends it at once, whatever the loads do; what was under way is left, too,
+    and what was loaded, of which nobody knows whether it was saved.
+    """
     rest = tmp_path / "rest"
     listed = names(tmp_path, 8)
+    Path(listed).write_text("/weird/1\n" + Path(listed).read_text())
     process = shop.begin(
         "warm", listed, "--concurrency", "2", "--failed", str(rest), env={"CLI_SECONDS": "20"}
     )
     with ended(process):
-        wait_until(lambda: len(shop.loads) >= 2, LIMIT, lambda: str(shop.loads))
+        wait_until(lambda: sum("slow" in one for one in shop.loads) >= 2, LIMIT,
+                   lambda: str(shop.loads))  # fmt: skip
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.0)
@@ -265,7 +297,7 @@ def test_ctrl_c_twice(shop: Shop, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, err
     assert time.monotonic() - began < 10
-    assert len(rest.read_text().split()) == 8
+    assert sorted(rest.read_text().split()) == sorted(Path(listed).read_text().split())
 
 
 def test_failures_are_told(shop: Shop, tmp_path: Path) -> None:
