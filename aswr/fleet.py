@@ -94,6 +94,7 @@ class Fleet(Tier):
         self._untold: dict[bytes, int] = {}  # purges that were made before there was a link
         self._too_large: set[str] = set()  # views and functions of which the log was told
         self._keeping: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def reachable(self) -> bool:
@@ -158,6 +159,7 @@ class Fleet(Tier):
     async def close(self) -> None:
         for lease in list(self._held.values()):
             await self.release(lease, Ending.GONE)
+        self._closed = True  # from now on nothing is reached, however often it is tried
         if self._keeping is not None:
             self._keeping.cancel()
         if self._shelf is not None:
@@ -369,10 +371,10 @@ class Fleet(Tier):
 
         Give leases back, and store what was loaded, unless something newer is there.
         """
-        while self._doubtful and self.breaker.closed:
+        while self._doubtful and self.breaker.closed and not self._closed:
             _, lease = self._doubtful.popitem()
             await self.release(lease, Ending.GONE)
-        while self._unsaved and self.breaker.closed:
+        while self._unsaved and self.breaker.closed and not self._closed:
             key = next(iter(self._unsaved))
             del self._unsaved[key]
             entry = self.listener.held(key)

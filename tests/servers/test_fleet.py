@@ -25,7 +25,8 @@ from redis.asyncio import Redis as AsyncRedis
 from aswr import LoadCycle
 from aswr.desk import ONE_VARIANT, Desk, desk_of
 from aswr.events import Event
-from aswr.tier import SILENT
+from aswr.fleet import Fleet
+from aswr.tier import SILENT, Lease
 
 from .harness import wait_until
 from .proxy import Proxy
@@ -619,6 +620,24 @@ class TestClocks:
             began = time.monotonic()
             wait_until(lambda: workers.loads.count("tick") > 4, LIMIT, lambda: str(workers.loads))
             assert time.monotonic() - began > 1.4, "each has ticks of his own"
+
+
+class TestClosing:
+    @pytest.mark.timeout(20)
+    def test_what_is_still_to_be_caught_up_is_left(
+        self, server: Redis, client: redis.Redis
+    ) -> None:
+        """A store that is closed while leases and entries are owed tries no more, for ever."""
+        with Workers(server.url) as workers:
+            (worker,) = workers
+            workers.warm("/page/x")
+            site = worker.manager.site_of(worker.app)
+            tier = site.shared.made
+            assert isinstance(tier, Fleet)
+            key = site.plain_key("/page/x")
+        tier._doubtful["token"] = Lease(key, "token")
+        tier._unsaved[key] = None
+        asyncio.run(tier._catch_up())
 
 
 class TestTicks:
