@@ -776,6 +776,7 @@ class TestResults:
         count = iter(range(10))
         define = memoized(lambda: next(count), int)
         with Workers(server.url, server.url, define=define) as workers:
+            workers.connect()  # who connects too slowly loads for himself
             one, other = (worker.functions["it"] for worker in workers)
             assert one.sync(argument) == 0
             workers.settle()
