@@ -14,6 +14,7 @@ import pytest
 from redis.connection import Connection
 
 from aswr.backplane import LIFE
+from aswr.keys import ViewKey
 from tests.benchmarks.simulated import Alone, Flight, Leasing, Sharing
 from tests.benchmarks.wire import QUICK, START, Setup, sealed, sent, sizes
 
@@ -180,7 +181,11 @@ def test_bytes_are_counted_as_redis_packs_them():
     assert sent(*words) == len(b"".join(connection.pack_command(*words)))
     wire = sizes(QUICK)
     assert wire["SYNC"][0] < wire["SYNC"][0] + wire["SYNC+"][0] < 2 * wire["SYNC"][0]
-    assert wire["STORE"][0] > wire["SET"][0] > len(sealed(QUICK, "name", int(START * 1e6)))
+    assert (
+        wire["STORE"][0]
+        > wire["SET"][0]
+        > len(sealed(QUICK, ViewKey("shop.item", "", "/", "", "", ()), "name", int(START * 1e6)))
+    )
 
 
 def test_it_runs_as_the_readme_says(tmp_path):

@@ -850,7 +850,7 @@ def test_the_key_is_the_request_s(shop: Shop) -> None:
 def test_the_verdicts_are_explained() -> None:
     """The manual names every verdict, in order, and the admin page has a colour for each."""
     root = Path(aswr.__file__).parent
-    manual = (root.parent / "docs" / "cli.md").read_text()
+    manual = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
     sentence = manual.partition("The first word is the verdict")[2].partition("\n\n")[0]
     assert re.findall(r"`(\w+)`", sentence) == [*VERDICTS]
     style = (root / "admin" / "static" / "admin.css").read_text()
