@@ -251,7 +251,7 @@ class Board:
         entry, passes = None, self._why_all_pass(flight, loaded)
         self.ledger.note_ended(flight, loaded, passes)
         try:
-            entry = self._land(flight, loaded)
+            entry = self._land(flight, loaded, passes)
         except Exception as error:  # a clock, say: no waiter must be left standing
             extra = _extra(flight.load, flight.key)
             log.exception("%s: landing failed (%r)", flight.load.name, error, extra=extra)
@@ -292,15 +292,18 @@ class Board:
             loaded = await load.run(flight)
         return loaded
 
-    def _land(self, flight: Flight, loaded: Loaded) -> Entry | None:
-        """Publish what the load brought and hand it to the waiters; the entry if it was stored."""
+    def _land(self, flight: Flight, loaded: Loaded, passes: str) -> Entry | None:
+        """Publish what the load brought and hand it to the waiters; the entry if it was stored.
+
+        ``passes`` as of `_why_all_pass`.
+        """
         if self.flights.get(flight.key) is not flight:
             return None  # given up: the loop it was on did not answer when the cache was closed
         # What raised told its names to the flight alone; a body that was renewed (``status`` is
         # then the view's 304) depends on what it was stored under.
         old = names_at(flight.key) if loaded.status else ()
         names = self.urls.known(flight.load.base, (*loaded.names, *flight.names, *old))
-        key, passes = flight.key, self._why_all_pass(flight, loaded)
+        key = flight.key
         crowded = len(names) > MOST_NAMES
         if crowded:
             loaded = self._too_many(flight, loaded)

@@ -352,15 +352,10 @@ class Concert(Board):
     async def _renew_once(self, key: Hashable) -> None:
         if (tier := self.tier) is None:
             return
-        held, entry = self.store.original(key), await tier.read(key)
-        if entry is None:
-            if tier.reachable and held is not None and self.store.original(key) is held:
-                self.store.discard(key)
-        elif entry.names:
-            self.urls.learn(key, self.urls.known(key, entry.names), entry.born)
-        else:
-            self._take_in(key, entry)
-            self.store.confirm(key)
+        held = self.store.original(key)
+        gone = await self.adopt(key) is None and tier.reachable
+        if gone and held is not None and self.store.original(key) is held:
+            self.store.discard(key)
 
     def ended_elsewhere(self, key: Hashable, ending: Ending, seconds: float) -> None:
         """Another process's load has ended, and nothing was stored at this key."""

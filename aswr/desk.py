@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from .engine import Engine
 from .events import Because
 from .flight import How, Load, Result, Waiter
 from .keys import CallKey, VariantKey, ViewKey, base_of, digest
-from .life import MOST, Life
+from .life import Life
 from .manager import CacheManager
 from .site import Site, find_view
 from .survey import AT_ONCE, Found, Wanted, check_sort, found_in, rows_of, url_of
@@ -160,11 +160,15 @@ class Desk:
                 plain = None
             listing = self._ask(partial(self._of_url, path, query, plain), CLOSED)
             found = {**{key: Found(key, entry) for key, entry in listing.entries}, **found}
-        rows, _ = rows_of(found.values(), now)
+        rows, count = rows_of(found.values(), now, limit=MOST_SHOWN)
+        left_out = f"of {count:,} entries these are the first {len(rows):,}"
         return {
-            "url": url, "entries": rows, "life": self._life_of(rows), "partial": listing.partial,
+            "url": url,
+            "entries": rows,
+            "life": self._life_of(rows),
+            "partial": listing.partial or (left_out if count > len(rows) else ""),
             "silent": listing.silent,
-        }  # fmt: skip
+        }
 
     def _stored(self, path: str, query: str | None) -> list[Hashable]:
         """The keys under a path in memory, and those of its URLs, each once."""
@@ -199,9 +203,9 @@ class Desk:
         found = next((one for one in rows if one["id"] == id), None)
         path, tags = ("", ()) if found is None else (found["path"], found["tags"])
         if found is None:  # what purged it names its path, which is known by what else happened
-            urls = [one.url for one in self.life.of(id) if one.id == id]
+            urls = [one.url for one in self.life.of({id}) if one.id == id]
             path = urls[-1].partition("?")[0] if urls else ""
-        lives = [one.shown() for one in self.life.of(id, path, tags)]
+        lives = [one.shown() for one in self.life.of({id}, {path}, tags)]
         if found is None and not any(one["id"] == id for one in lives):
             raise LookupError(f"no entry {id!r} is in this process's memory, or was of late")
         if found is None:
@@ -222,13 +226,10 @@ class Desk:
                 return key.base
         return None
 
-    def _life_of(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        lives = {
-            id(happening): happening
-            for one in rows
-            for happening in self.life.of(one["id"], one["path"], one["tags"])
-        }
-        return [one.shown() for one in self.life.latest(MOST) if id(one) in lives]
+    def _life_of(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        ids, paths = ({one[name] for one in rows} for name in ("id", "path"))
+        tags = {tag for one in rows for tag in one["tags"]}
+        return [one.shown() for one in self.life.of(ids, paths, tags)]
 
     def latest(self, count: int = 50) -> list[dict[str, Any]]:
         """What happened of late, the last thing last, if anybody began to remember it."""

@@ -1,7 +1,7 @@
 """What happens in the cache of one app, counted and told: the tallies and the events together.
 
 Any thread, unless a method says otherwise; never waits. Knows flights and purges; must not know
-what becomes of either. The hottest way, a view's hit, counts for itself (`lookup`, `door`).
+what becomes of either. The hottest way, a view's fresh hit, counts for itself (`lookup`, `door`).
 """
 
 from collections.abc import Callable, Hashable
@@ -36,7 +36,7 @@ class Ledger:
         self.events.tell("pass", view, reason=reason)
 
     def note_hit(self, view: str, key: Hashable, entry: Entry, stale: str = "") -> None:
-        """A memoized result was given; ``stale`` says why a stale one was. Any thread."""
+        """What is stored was given; ``stale`` says why, where it is stale. Any thread."""
         tally = self.tallies[view]
         tally.saved += entry.cost
         if stale:

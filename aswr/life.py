@@ -5,7 +5,7 @@ who does not `begin` it.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,21 +62,24 @@ class Life:
             )
         )  # fmt: skip
 
-    def of(self, id: str, path: str = "", tags: Iterable[str] = ()) -> list[Happening]:
-        """What happened to an entry or to its URL, the latest last.
+    def of(
+        self, ids: Collection[str], paths: Collection[str] = (), tags: Iterable[str] = ()
+    ) -> list[Happening]:
+        """What happened to these entries or to their URLs, the latest last.
 
-        ``id`` may be that of a URL: then what happened to all its variants. Among it are purges
-        that name its ``path``, one of its ``tags`` or everything, and what befell the shared store.
+        Among ``ids`` may be those of URLs: then what happened to all their variants. Among it are
+        purges that name one of the ``paths`` or ``tags`` or everything, and what befell the shared
+        store.
         """
-        happened = list(self._happened)
-        urls = {one.url_id for one in happened if one.id == id} | {id}
-        purges = {"everything", *(f"tag {tag}" for tag in tags)} | ({path} if path else set())
+        happened, ids = list(self._happened), set(ids)
+        urls = {one.url_id for one in happened if one.id in ids} | ids
+        purges = {"everything", *filter(None, paths), *(f"tag {tag}" for tag in tags)}
         return [
             one
             for one in happened
             if one.kind == "breaker"
             or (one.kind == "purged" and not one.id and not purges.isdisjoint(_purged(one)))
-            or (one.id and (one.id == id or one.id in urls or one.url_id == id))
+            or (one.id and (one.id in urls or one.url_id in ids))
         ]
 
     def latest(self, count: int) -> list[Happening]:

@@ -143,17 +143,17 @@ def hit(
     **more: str,
 ) -> Given:  # fmt: skip
     """What is given from the cache, and counted as a hit; ``where`` is its key."""
-    tally.saved += entry.cost
     rest = entry.fresh_until - now
     if rest > 0:
         tally.fresh_hits += 1
+        tally.saved += entry.cost
         if "hit" in engine.events.wanted:
             engine.events.tell("hit", tally.view, where, seconds=now - entry.stored)
         if rest < _LONGEST and not more:
             return Given(entry.value, entry, f"aswr; hit; ttl={int(rest)}")
         return _given_stored(entry, now, "", **more)
     detail = "revalidating" if revalidating else "held-back"
-    _note_stale(engine, tally, where, entry, now, detail)
+    engine.ledger.note_hit(tally.view, where, entry, detail)
     return _given_stored(entry, now, detail, **more)
 
 
@@ -162,17 +162,8 @@ def stand_in(
     **more: str,
 ) -> Given:  # fmt: skip
     """What is given in place of a load that failed or takes too long (RFC 5861 §4)."""
-    tally.saved += entry.cost
-    _note_stale(engine, tally, where, entry, now, detail)
+    engine.ledger.note_hit(tally.view, where, entry, detail)
     return _given_stored(entry, now, detail, **more)
-
-
-def _note_stale(
-    engine: Engine, tally: Tally, where: Hashable, entry: Entry, now: float, why: str
-) -> None:
-    tally.stale_hits += 1
-    age = now - entry.stored
-    engine.events.tell("stale", tally.view, where, seconds=age, reason=why)
 
 
 def _given_stored(entry: Entry, now: float, detail: str, **more: str) -> Given:

@@ -91,26 +91,25 @@ class Memoized:
         Counted as a miss, or where it is given out of the cache all the same as a hit; not for who
         asked for a ``refresh``.
         """
-        engine = site.engine
-        if result is None or result.how is How.FAILED:
-            entry = engine.fallback(load)
-            if entry is None:
-                if not refresh:
-                    engine.ledger.note_miss(self.name, load.key)
-                raise engine.waited_out(load) if result is None else result.value
-            if result is not None and result.first:
-                tell_monitors(site.app, result.value)
-            why = "soft-timeout" if result is None else "stale-if-error"
+        engine, failed = site.engine, result is not None and result.how is How.FAILED
+        if result is None or failed:
+            entry, why = engine.fallback(load), "stale-if-error" if failed else "soft-timeout"
         else:
-            entry, why = result.entry if result.how is How.HIT else None, ""
-            if entry is None:
-                if not refresh:
-                    engine.ledger.note_miss(self.name, load.key)
-                return self._out(result.value)
+            entry = result.entry if result.how is How.HIT else None
             why = _stale(engine.judge(load.key, entry)[1].verdict, True)
+        if entry is not None:
+            if failed and result is not None and result.first:
+                tell_monitors(site.app, result.value)
+            if not refresh:
+                engine.ledger.note_hit(self.name, load.key, entry, why)
+            return self._out(entry.value)
         if not refresh:
-            engine.ledger.note_hit(self.name, load.key, entry, why)
-        return self._out(entry.value)
+            engine.ledger.note_miss(self.name, load.key)
+        if result is None:
+            raise engine.waited_out(load)
+        if failed:
+            raise result.value
+        return self._out(result.value)
 
     def _out(self, value: Any) -> Any:
         return copy.deepcopy(value) if self.copies else value

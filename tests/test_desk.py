@@ -13,7 +13,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from aswr import CacheManager
-from aswr.desk import OFF, Desk, desk_of, local
+from aswr.desk import MOST_SHOWN, OFF, Desk, desk_of, local
 
 from .conftest import Background, Clock, Gate
 
@@ -317,6 +317,14 @@ class TestLooking:
         assert urls(desk.show("/page/a%3Fb?q=1")) == ["/page/a%3Fb?q=1"]
         desk.purge(urls=["/page/a%3Fb?q=1"])
         assert desk.entries()["count"] == 0
+
+    def test_not_all_of_very_many(self, app: Flask, desk: Desk) -> None:
+        """Of a path with thousands of queries, which visitors choose, so many are shown."""
+        for number in range(MOST_SHOWN + 1):
+            ask(app, f"/page/a?q={number}")
+        said = desk.show("/page/a")
+        assert len(said["entries"]) == MOST_SHOWN
+        assert said["partial"] == "of 1,001 entries these are the first 1,000"
 
     def test_what_is_shown_can_be_asked_for(self, app: Flask, desk: Desk) -> None:
         """The URL of a row is one by which it is shown, refreshed and purged."""

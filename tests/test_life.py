@@ -67,15 +67,15 @@ def test_which_purges_belong_to_a_life(
 ) -> None:
     """Those of its path, of one of its tags, and of everything; no others."""
     events.tell("purged", reason=reason)
-    found = life.of(digest(URL), "/a", ["x"])
+    found = life.of({digest(URL)}, {"/a"}, ["x"])
     assert bool(found) is concerns
 
 
 def test_a_tag_with_a_question_mark(events: Events, life: Life) -> None:
     """A tag's name is taken as it is."""
     events.tell("purged", reason="tag a?b")
-    assert life.of(digest(URL), "/a", ["a?b"])
-    assert not life.of(digest(URL), "/a", ["a"])
+    assert life.of({digest(URL)}, {"/a"}, ["a?b"])
+    assert not life.of({digest(URL)}, {"/a"}, ["a"])
 
 
 def test_calls_have_no_path(events: Events, life: Life) -> None:
@@ -84,8 +84,8 @@ def test_calls_have_no_path(events: Events, life: Life) -> None:
     events.tell("published", "shop:price", tea)
     events.tell("published", "shop:price", milk)
     events.tell("purged", "shop:price", tea, reason="shop:price")
-    assert [one.kind for one in life.of(digest(tea))] == ["published", "purged"]
-    assert [one.kind for one in life.of(digest(milk))] == ["published"]
+    assert [one.kind for one in life.of({digest(tea)})] == ["published", "purged"]
+    assert [one.kind for one in life.of({digest(milk)})] == ["published"]
 
 
 def test_a_life(app: Flask, manager: CacheManager, clock: Clock) -> None:

@@ -260,7 +260,7 @@ def _found(desk: Desk, id: str) -> dict[str, Any]:
             raise LookupError(f"no such entry was found, but {listed['partial']}") from None
         if row is None:
             raise
-    life = [one.shown() for one in desk.life.of(id, row["path"], row["tags"])]
+    life = [one.shown() for one in desk.life.of({id}, {row["path"]}, row["tags"])]
     beside = [one for one in rows if one["url_id"] == row["url_id"] and one["id"] != id]
     return {"id": id, "entry": row, "beside": beside, "life": life, "source": "store"}
 
