@@ -45,7 +45,7 @@ Kind = Literal[
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-Because = Literal["miss", "stale", "refresh", "job", "warm", "fleet", "code"]
+Because = Literal["miss", "stale", "refresh", "job", "warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,14 @@ class Cause:
     """Why a load began: ``what``, and ``origin``, what a tracer knows of the request it began for.
 
     "miss": somebody waits; "stale": somebody was given an old answer; "refresh", "job", "warm": a
-    verb, a periodic refresh, a warm-up; "fleet": another process has something newer; "code": the
-    function was called by other code.
+    verb, a periodic refresh, a warm-up.
     """
 
     what: Because
     origin: Any = None
 
 
-UNKNOWN: Final = Cause("code")
+MISS: Final = Cause("miss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,5 +237,5 @@ def _look_again() -> None:
 
 # As Flask has it: ``receiver(app, event)``; `aswr.signals` has them by name.
 SIGNALS: Final[dict[Kind, Signal]] = {
-    kind: _Signal(f"{kind}: {Event.__name__} of the app that sends it") for kind in KINDS
+    kind: _Signal(f"{kind}: an Event of the app that sends it") for kind in KINDS
 }

@@ -21,7 +21,7 @@ from werkzeug.wrappers import Response
 
 from .codec import Entry
 from .errors import LoadCycle, LoadError, LoadTimeout
-from .events import UNKNOWN, Cause
+from .events import MISS, Cause
 from .keys import base_of
 from .policy import Deadlines, Times
 from .runtime import Runtime, without_stop_iteration
@@ -85,7 +85,7 @@ class Load:
     under: Callable[[tuple[str, ...]], tuple[Hashable, str]] | None = None
     shared: bool = True
     newer_than: int = 0  # only what was loaded after this number will do: a refresh was due then
-    cause: Cause = UNKNOWN
+    cause: Cause = MISS
 
     def due_since(self, number: int) -> "Load":
         """The same, for a refresh that was due then: what was loaded later makes it needless."""

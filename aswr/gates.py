@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from types import TracebackType
 from typing import Self
 
 from .flight import copy_of
@@ -76,12 +75,7 @@ class Gate:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.release()
 
     @property
@@ -122,12 +116,7 @@ class Fault:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.mend()
 
     def mend(self) -> None:

@@ -120,8 +120,6 @@ CAUSES: Final[Mapping[str, str]] = {
     "refresh": "somebody asked for a refresh",
     "job": "a periodic refresh",
     "warm": "a warm-up",
-    "fleet": "another worker has something newer",
-    "code": "other code asked",
 }
 KINDS: Final[Mapping[str, str]] = {
     "load_started": "load began",
