@@ -890,6 +890,27 @@ def test_a_silent_store_hides_no_process(clock: Any) -> None:
     manager.close(timeout=0.5)
 
 
+def test_no_page_of_thousands_of_tags(app: Flask, manager: CacheManager) -> None:
+    """So many tags can be chosen, and the one that is asked for; the page says how many are not."""
+
+    @app.get("/item/<int:number>")
+    @manager.cacher(timeout=60, tags=lambda response: (f"item-{request.path.rpartition('/')[2]}",))
+    def item(number: int) -> str:
+        return str(number)
+
+    mount(app, manager)
+    client = app.test_client()
+    for number in range(pages.MOST_TAGS + 5):
+        client.get(f"/item/{number}")
+    page = client.get("/aswr/entries").text
+    assert page.count("<option>item-") == 2 * pages.MOST_TAGS
+    assert page.count("<option disabled>and 5 more</option>") == 2
+    last = sorted(desk_of(manager, app).tags())[-1]
+    page = client.get(f"/aswr/entries?tag={last}").text
+    assert page.count(f"<option selected>{last}</option>") == 2
+    assert page.count("<option disabled>and 4 more</option>") == 2
+
+
 def test_odd_cookies_say_nothing(client: FlaskClient) -> None:
     """A cookie that is no message of ours is not shown."""
     for value in ("x", base64.b64encode(b"[1]").decode(), base64.b64encode(b"\xff").decode()):

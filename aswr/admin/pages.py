@@ -44,6 +44,7 @@ STATIC: Final = {
 SAID = "aswr_admin_said"  # a cookie: what a form has done, for the page that comes next
 MOST_SAID = 1600  # bytes: it travels in a cookie
 FIRST_ROWS, MORE_ROWS = 100, 500
+MOST_TAGS = 200
 LATEST, LOOKED_AT, OF_ONE = 12, 200, 30
 SUMS: Final = (
     "hits", "stale_hits", "misses", "passes", "loads", "load_failures", "load_seconds",
@@ -190,7 +191,7 @@ def _entries(desk: Desk) -> dict[str, Any]:
     return {
         "asked": {**asked, "source": source},
         "found": found,
-        "tags": desk.tags(),
+        **_tags(desk.tags(), asked["tag"]),
         "views": sorted(desk.stats()["views"]),
         "more": not more and found["count"] > limit,
         "sorted_by": _sorter({**asked, "source": source}),
@@ -199,6 +200,13 @@ def _entries(desk: Desk) -> dict[str, Any]:
         "target": target,
         "still": source == "store",
     }
+
+
+def _tags(tags: list[str], asked: str) -> dict[str, Any]:
+    """The tags to choose among, not more than fit a page, and how many others there are."""
+    shown = tags[:MOST_TAGS]
+    shown += [asked] if asked in tags and asked not in shown else []
+    return {"tags": shown, "more_tags": len(tags) - len(shown)}
 
 
 def _query(asked: Mapping[str, str]) -> str:
