@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from . import shown
 from .options import a_name, a_url, aswr, common, names_entry, say
 from .screen import Screen, clean
 from .source import Failed, Interrupted, Needs, Source, failing, source
+
+if TYPE_CHECKING:
+    from .warm import Warming
 
 VAIN = Needs(loads=True, vain=" What it loads itself, nobody else would have.")
 
@@ -171,15 +174,9 @@ def warm(
             paths, lambda url: failing(lambda: load(url, force=False, why="warm"), url),
             concurrency=concurrency, retries=retries, bar=bar,
         )  # fmt: skip
-        cut_short, saved, broken = False, False, None
         with gently(warming.stop), bar.below_the_log():
-            try:
-                warming.run()
-            except KeyboardInterrupt:
-                warming.stop()
-                cut_short = True
-            except Exception as error:  # ends it, after what was done is told
-                broken = error
+            cut_short, broken = _run(warming)
+        saved = False
         try:
             saved = not cut_short and _saved(found)
         except KeyboardInterrupt:  # it is waited for no longer
@@ -211,6 +208,18 @@ def warm(
         raise click.exceptions.Exit(130)
     if bad or unread or not saved:
         raise click.exceptions.Exit(1)
+
+
+def _run(warming: "Warming") -> tuple[bool, Exception | None]:
+    """Load; was it cut short, and what has ended it, after what was done is told."""
+    try:
+        warming.run()
+    except KeyboardInterrupt:
+        warming.stop()
+        return True, None
+    except Exception as error:
+        return False, error
+    return False, None
 
 
 def _write(file: Path, rest: Sequence[str]) -> None:
