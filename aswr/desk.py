@@ -373,10 +373,14 @@ class Desk:
         engine = self._site.engine
         results = [engine.wait(waiter, engine.patience(waiter), "desk") for waiter in waiters]
         outcome, reason = _together([_outcome(result) for result in results])
-        if force and outcome == "stored" and len(waiters) == 1 and self._manager.looks_on:
+        if force and outcome == "stored" and len(waiters) == 1 and self._looks_on():
             note = self._site.store.glance(waiters[0].load.base)
             reason = ONE_VARIANT if note is not None and note.names else reason
         return outcome, reason
+
+    def _looks_on(self) -> bool:
+        """Do others serve, and this process only asks and steers?"""
+        return self.shares and not self._site.shared.counts
 
     def purge(
         self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), ids: Iterable[str] = (),
