@@ -52,11 +52,14 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+STREAMS = 8  # that the site allows at a time
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A site with visitors, who come all the time."""
     folder = tmp_path_factory.mktemp("site")
-    with Server(flask_run("admin_app"), folder, ADMIN_STREAMS="8") as server:
+    with Server(flask_run("admin_app"), folder, ADMIN_STREAMS=str(STREAMS)) as server:
         over = threading.Event()
 
         def visit() -> None:
@@ -302,8 +305,8 @@ def test_without_a_stream_it_polls(site: Server, looks: Any) -> None:
         connection.request("GET", "/aswr/live")
         answer = connection.getresponse()
         held.extend((answer, connection))
-        # One of ours is streamed, and not one that the page before has not left yet.
-        return answer.status == 503 and any(one.status == 200 for one in held[::2])
+        # All are ours, and none is of a page before, which would leave it now.
+        return answer.status == 503 and sum(one.status == 200 for one in held[::2]) == STREAMS
 
     looker = looks(site)
     try:
