@@ -21,7 +21,6 @@ class Ledger:
     """Of one app; ``sender()`` is the app, for who listens by signals."""
 
     def __init__(self, app: str, clock: Callable[[], float], sender: Callable[[], Any]) -> None:
-        self._clock = clock
         self.tallies = Tallies()
         self.events = Events(app, clock, sender)
 
@@ -35,8 +34,11 @@ class Ledger:
         self.tallies[view].note_pass(reason)
         self.events.tell("pass", view, reason=reason)
 
-    def note_hit(self, view: str, key: Hashable, entry: Entry, stale: str = "") -> None:
-        """What is stored was given; ``stale`` says why, where it is stale. Any thread."""
+    def note_hit(self, view: str, key: Hashable, entry: Entry, now: float, stale: str = "") -> None:
+        """What is stored was given; ``stale`` says why, where it is stale. Any thread.
+
+        ``now`` is when that was decided: while this is told, the load of a newer may be over.
+        """
         tally = self.tallies[view]
         tally.saved += entry.cost
         if stale:
@@ -45,7 +47,7 @@ class Ledger:
             tally.fresh_hits += 1
         kind: Kind = "stale" if stale else "hit"
         if kind in self.events.wanted:
-            age = self._clock() - entry.stored
+            age = now - entry.stored
             self.events.tell(kind, view, key, seconds=age, reason=stale)
 
     def note_started(self, flight: Flight) -> None:

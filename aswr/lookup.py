@@ -153,7 +153,7 @@ def hit(
             return Given(entry.value, entry, f"aswr; hit; ttl={int(rest)}")
         return _given_stored(entry, now, "", **more)
     detail = "revalidating" if revalidating else "held-back"
-    engine.ledger.note_hit(tally.view, where, entry, detail)
+    engine.ledger.note_hit(tally.view, where, entry, now, detail)
     return _given_stored(entry, now, detail, **more)
 
 
@@ -162,7 +162,7 @@ def stand_in(
     **more: str,
 ) -> Given:  # fmt: skip
     """What is given in place of a load that failed or takes too long (RFC 5861 §4)."""
-    engine.ledger.note_hit(tally.view, where, entry, detail)
+    engine.ledger.note_hit(tally.view, where, entry, now, detail)
     return _given_stored(entry, now, detail, **more)
 
 

@@ -76,11 +76,11 @@ class Memoized:
     ) -> tuple[Any, Load | None]:  # fmt: skip
         """The result of what was peeked, or the load to wait for. No I/O, no waiting."""
         engine = site.engine
-        _, decision = engine.judge(key, entry)
+        now, decision = engine.judge(key, entry)
         if entry is None or not decision.serve:
             return None, self.load(site, key, args, kwargs)
         loads = decision.load and not engine.closed
-        engine.ledger.note_hit(self.name, key, entry, _stale(decision.verdict, loads))
+        engine.ledger.note_hit(self.name, key, entry, now, _stale(decision.verdict, loads))
         if decision.load:
             engine.start(self.load(site, key, args, kwargs))
         return self._out(entry.value), None
@@ -101,7 +101,7 @@ class Memoized:
             if failed and result is not None and result.first:
                 tell_monitors(site.app, result.value)
             if not refresh:
-                engine.ledger.note_hit(self.name, load.key, entry, why)
+                engine.ledger.note_hit(self.name, load.key, entry, engine.clock(), why)
             return self._out(entry.value)
         if not refresh:
             engine.ledger.note_miss(self.name, load.key)
@@ -289,8 +289,8 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
             return await _arun(memoized, args, kwargs)
         key = key_of(args, kwargs)
         entry = site.store.peek(key)
-        if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
-            site.engine.ledger.note_hit(name, key, entry)
+        if entry is not None and by_reference and (now := site.engine.clock()) < entry.fresh_until:
+            site.engine.ledger.note_hit(name, key, entry, now)
             return entry.value
         value, load = memoized.begin(site, key, entry, args, kwargs)
         return value if load is None else await _await(memoized, site, load, args, kwargs)
@@ -301,8 +301,8 @@ def wrap(memoized: Memoized, site_of: Callable[[], Site | None]) -> Any:
             return _run(memoized, args, kwargs)
         key = key_of(args, kwargs)
         entry = site.store.peek(key)
-        if entry is not None and site.engine.clock() < entry.fresh_until and by_reference:
-            site.engine.ledger.note_hit(name, key, entry)
+        if entry is not None and by_reference and (now := site.engine.clock()) < entry.fresh_until:
+            site.engine.ledger.note_hit(name, key, entry, now)
             return entry.value
         value, load = memoized.begin(site, key, entry, args, kwargs)
         return value if load is None else _wait(memoized, site, load, args, kwargs)

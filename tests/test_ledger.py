@@ -38,11 +38,14 @@ def entry(clock: Clock, cost: float = 2.0) -> Entry:
 
 
 def test_a_hit_saves_what_its_load_took(ledger: Ledger, clock: Clock, heard: list[Event]) -> None:
-    """Fresh or stale, a hit counts its entry's cost as saved, and tells its age."""
+    """Fresh or stale, a hit counts its entry's cost as saved, and tells what age it was given at:
+    the renewal that it began may take its time before the hit is told."""
     stored = entry(clock)
     clock.tick(7)
-    ledger.note_hit("shop:price", CALL, stored)
-    ledger.note_hit("shop:price", CALL, stored, "revalidating")
+    given = clock()
+    clock.tick(2)
+    ledger.note_hit("shop:price", CALL, stored, given)
+    ledger.note_hit("shop:price", CALL, stored, given, "revalidating")
     counts = ledger.tallies["shop:price"].counts()
     assert (counts["hits"], counts["stale_hits"], counts["seconds_saved"]) == (2, 1, 4.0)
     assert [(e.kind, e.seconds, e.reason) for e in heard] == [

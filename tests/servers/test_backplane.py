@@ -20,7 +20,7 @@ from aswr.desk import desk_of
 from .harness import wait_until
 from .proxy import Proxy
 from .redises import LOOPBACK, Redis
-from .workers import LIMIT, Worker, Workers, at_once, entries_of, keys_of, soonest
+from .workers import LIMIT, SILENCE, Worker, Workers, at_once, entries_of, keys_of, soonest
 
 PROPAGATION = 1.0  # the bound that is stated
 CUT_OFF = 2.0  # the bound for who is cut off
@@ -378,7 +378,8 @@ class TestOutages:
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(Redis(tmp_path))
             proxy = stack.enter_context(Proxy(LOOPBACK, server.port))
-            workers = stack.enter_context(Workers(server.url, server.url, url_of(proxy)))
+            caches = (server.url, server.url, url_of(proxy))
+            workers = stack.enter_context(Workers(*caches, **SILENCE))
             one, other, cut_off = workers
             workers.warm("/page/x", "/page/y")
             client = server.client()
@@ -454,7 +455,7 @@ class TestOutages:
         self, server: Redis, client: redis.Redis, proxy: Proxy, partition: str
     ) -> None:
         """Who is cut off serves nothing that may be purged, or goes on, as he was told."""
-        with Workers(url_of(proxy), server.url, ASWR_PARTITION=partition) as workers:
+        with Workers(url_of(proxy), server.url, ASWR_PARTITION=partition, **SILENCE) as workers:
             cut_off, other = workers
             workers.warm("/page/x")
             proxy.hang()
@@ -621,7 +622,7 @@ class TestManyWorkers:
         the machine may be busy with something else.
         """
         pages = 10_000 / backplane.PAGE
-        with Redis(tmp_path) as server, Workers(server.url) as workers:
+        with Redis(tmp_path) as server, Workers(server.url, **SILENCE) as workers:
             (one,) = workers
             workers.connect()
             for start in range(0, 10_000, 500):  # alone: no thread of another one's holds it up

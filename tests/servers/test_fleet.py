@@ -31,7 +31,7 @@ from aswr.tier import SILENT, Lease
 from .harness import wait_until
 from .proxy import Proxy
 from .redises import LOOPBACK, Redis
-from .workers import LIMIT, Worker, Workers, at_once, entries_of, keys_of
+from .workers import LIMIT, SILENCE, Worker, Workers, at_once, entries_of, keys_of
 
 LOAD = 0.4  # seconds that a slow load takes
 HOUR = 3600.0
@@ -1149,7 +1149,7 @@ class TestListing:
 
     def test_an_outage(self, server: Redis, proxy: Proxy) -> None:
         """Where the store does not answer that is said, in a time that is bounded."""
-        with Workers(url_of(proxy)) as workers:
+        with Workers(url_of(proxy), **SILENCE) as workers:
             (one,) = workers
             workers.warm("/page/a")
             proxy.hang()
@@ -1443,7 +1443,7 @@ class TestEvents:
 
     def test_the_breaker(self, server: Redis, proxy: Proxy) -> None:
         """That the store fails is told once, and once that it answers again."""
-        with Workers(url_of(proxy)) as workers:
+        with Workers(url_of(proxy), **SILENCE) as workers:
             (one,) = workers
             workers.warm("/page/x")
             told: list[Any] = []

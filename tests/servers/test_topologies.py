@@ -17,7 +17,7 @@ from aswr.desk import desk_of
 
 from .harness import wait_until
 from .redises import Cluster, Redis, SentinelPair
-from .workers import LIMIT, Workers, at_once
+from .workers import LIMIT, SILENCE, Workers, at_once
 
 LONGEST = 2.0  # seconds for a request while a master is lost, of which Redis has its time-out
 PASSWORD = "open:sesame@/?#%"
@@ -120,7 +120,10 @@ def test_a_list_of_a_cluster(cluster: Cluster, protocol: int) -> None:
 def test_a_cluster_that_loses_a_node(tmp_path: Path) -> None:
     """While a node of a cluster is gone no request fails, and afterwards they are a fleet again."""
     config = {"cluster-require-full-coverage": "no"}
-    with Cluster(tmp_path, config=config) as cluster, Workers(*[on(cluster)] * 2) as workers:
+    with (
+        Cluster(tmp_path, config=config) as cluster,
+        Workers(*[on(cluster)] * 2, **SILENCE) as workers,
+    ):
         one, other = workers
         workers.warm("/page/x")
         cluster.nodes[1].kill()
@@ -192,7 +195,7 @@ def test_a_failover(tmp_path: Path) -> None:
 
 def test_a_purge_during_a_failover(tmp_path: Path) -> None:
     """A purge that nobody could be told of is delivered to the new master."""
-    with SentinelPair(tmp_path) as pair, Workers(behind(pair), behind(pair)) as workers:
+    with SentinelPair(tmp_path) as pair, Workers(*[behind(pair)] * 2, **SILENCE) as workers:
         one, other = workers
         workers.warm("/page/x")
         pair.wait_in_step()
