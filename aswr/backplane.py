@@ -18,9 +18,7 @@ import contextlib
 import contextvars
 import logging
 import math
-import os
 import random
-import socket
 import uuid
 from collections.abc import Callable
 from itertools import islice
@@ -29,6 +27,7 @@ from typing import Any
 import msgspec
 
 from .breaker import Breaker
+from .here import process
 from .link import MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import names_in, purge_of, unpack
 from .runtime import Runtime
@@ -78,7 +77,7 @@ class Backplane:
         self._clock = clock
         self._interval = interval
         self._listener = listener
-        self.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.worker = f"{process()}:{uuid.uuid4().hex[:8]}"
         self.channel = f"{prefix}news"
         self._control = (f"{prefix}numbers", f"{prefix}log")
         self._workers = f"{prefix}workers"

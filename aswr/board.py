@@ -27,11 +27,12 @@ from functools import partial
 from typing import Any
 
 from .backlog import Backlog
-from .codec import Entry
+from .codec import Entry, Loader
 from .errors import AswrError, LoadCycle, LoadError, WaitTimeout
 from .executor import Rank
 from .failures import Failures
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, result_for
+from .here import process
 from .keys import names_at
 from .ledger import Ledger
 from .policy import Verdict, covers, decide
@@ -348,8 +349,9 @@ class Board:
         return Entry(
             value=loaded.value, stored=now if loaded.stored is None else loaded.stored,
             fresh_until=ends.fresh_until, stale_until=ends.stale_until,
-            error_until=ends.error_until, born=flight.born, cost=cost, size=loaded.size,
-            tags=loaded.tags, strict=loaded.strict,
+            error_until=ends.error_until, born=flight.born, cost=cost,
+            by=Loader(process(), flight.load.cause.what), size=loaded.size, tags=loaded.tags,
+            strict=loaded.strict,
         )  # fmt: skip
 
     # What a URL is seen to read.

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from flask import Flask
 
+from .here import host
 from .manager import CacheManager
 from .options import CONFIG, MIB
 from .runtime import refuse_where_threads_do_not_run
@@ -141,7 +142,7 @@ def _server(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator
         yield _line("server", "note", found, "flask aswr doctor --server URL asks one that serves")
         return
     kind = server_kind() or ("flask run" if os.environ.get("FLASK_RUN_FROM_CLI") else "unknown")
-    yield _line("server", "ok", f"{kind}, process {os.getpid()} on {platform.node()}")
+    yield _line("server", "ok", f"{kind}, process {os.getpid()} on {host()}")
     if kind == "gunicorn" and manager.has_jobs() and not manager.ticking:
         yield _line(
             "server", "warning", "there are jobs, and they have not begun in this process",

@@ -5,7 +5,7 @@ Pure: no async, no threads, no clock. A payload is MessagePack; nothing is ever 
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -42,6 +42,16 @@ class Coded(msgspec.Struct, frozen=True):
     answer: Answer
 
 
+class Loader(NamedTuple):
+    """Who loaded an entry: the process, ``web1:4711``, and why, one of `events.Because`."""
+
+    process: str = ""
+    cause: str = ""
+
+
+UNKNOWN: Final = Loader()
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One stored value with its deadlines. Immutable: a refresh publishes another one.
 
@@ -58,6 +68,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     error_until: float
     born: int  # its load's number, drawn when that began: what a purge compares
     cost: float = 0.0  # seconds that its load took
+    by: Loader = UNKNOWN
     size: int = 0  # bytes of the value, of an answer's body
     tags: tuple[str, ...] = ()
     strict: bool = False  # never served stale, whatever a request allows (must-revalidate)
@@ -80,6 +91,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True):
     names: tuple[str, ...]
     passing: str
     key: bytes = b""  # for who lists what is stored
+    by: Loader = UNKNOWN
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -146,7 +158,7 @@ def encode(entry: Entry, plain: bytes | None, epoch: int, offset: float, key: by
     wire = _Wire(
         epoch, answer, plain or b"", entry.stored + offset, entry.fresh_until + offset,
         entry.stale_until + offset, entry.error_until + offset, entry.cost, entry.tags,
-        entry.strict, entry.names, entry.passing, key,
+        entry.strict, entry.names, entry.passing, key, entry.by,
     )  # fmt: skip
     try:
         return _encoder.encode(wire)
@@ -172,7 +184,7 @@ def decode(
     entry = Entry(
         value=value, stored=wire.stored - offset, fresh_until=wire.fresh_until - offset,
         stale_until=wire.stale_until - offset, error_until=wire.error_until - offset, born=number,
-        cost=wire.cost, size=size, tags=wire.tags, strict=wire.strict, names=wire.names,
+        cost=wire.cost, by=wire.by, size=size, tags=wire.tags, strict=wire.strict, names=wire.names,
         passing=wire.passing,
     )  # fmt: skip
     return entry, wire.epoch

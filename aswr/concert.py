@@ -336,7 +336,7 @@ class Concert(Board):
         """Have in memory what another process has stored."""
         held = self.store.original(key)
         if self.store.publish(key, entry) and not (held is not None and held.born == entry.born):
-            why = "loaded by another process"
+            why = f"loaded by {entry.by.process or 'another process'}"
             self.events.tell("published", view_of(key), key, seconds=entry.cost, reason=why)
 
     async def _renew(self, key: Hashable) -> None:

@@ -23,6 +23,7 @@ from .checkup import checkup
 from .engine import Engine
 from .events import Because
 from .flight import How, Load, Result, Waiter
+from .here import host
 from .keys import CallKey, VariantKey, ViewKey, base_of, digest
 from .life import Life
 from .manager import CacheManager
@@ -355,7 +356,7 @@ class Desk:
 
     def _where(self) -> dict[str, Any]:
         """Which process this is, and whether others hear of what it does."""
-        worker = {"host": platform.node(), "pid": os.getpid()}
+        worker = {"host": host(), "pid": os.getpid()}
         return {"worker": worker, "alone": not self.in_fleet}
 
     def _begun(self, url: str, force: bool, why: Because) -> list[Waiter] | tuple[str, str]:
@@ -499,7 +500,7 @@ class Desk:
             "aswr": importlib.metadata.version("aswr"),
             "flask": importlib.metadata.version("flask"),
             "python": platform.python_version(),
-            "host": platform.node(),
+            "host": host(),
             "pid": os.getpid(),
             "argv": sys.argv[:1],
             "fleet": self.in_fleet,

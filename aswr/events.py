@@ -35,7 +35,7 @@ Kind = Literal[
     "load_finished",  # `seconds` it took; `reason` is what became of it, "store" if it was stored
     "load_failed",  # `seconds` it took, `reason` is the error
     "published",  # an entry was stored in this process; `seconds` is its load's time, and `reason`
-    # says if it was loaded by another one
+    # says by which it was loaded, if by another one
     "evicted",  # an entry had to make room
     "purged",  # `reason` is what was purged: a path, "tag NAME", "everything"; soft ones say so
     "breaker",  # the shared store fails, or answers again; `reason` says which

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .codec import Answer, Entry
+from .codec import Answer, Entry, Loader
 from .keys import CallKey, VariantKey, ViewKey, key_bytes
 
 ENTRY_BYTES = 288  # an `Entry`: itself 144, seven numbers 224, less a tuple's 80
-KEPT_BYTES = 208  # a `Kept`: itself 80, three numbers 96, what body and ETag are rounded up by 32
+KEPT_BYTES = 224  # a `Kept`: itself 96, three numbers 96, what body and ETag are rounded up by 32
 WINDOWS_BYTES = 144
 HEAD_BYTES = 208  # a `Head`: itself 64, its three tuples 48 each
 MOST_COMMON = 2**18  # bytes of things in common; beyond, they are collected anew
@@ -55,6 +55,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     stored: float
     born: int
     cost: float
+    by: Loader
     tags: tuple[str, ...]
     head: Head
     windows: Windows
@@ -69,8 +70,8 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
         return Entry(
             value=Answer(head.status, headers, body, head.ours, head.vary), stored=stored,
             fresh_until=stored + windows.fresh, stale_until=stored + windows.stale,
-            error_until=stored + windows.error, born=self.born, cost=self.cost, tags=self.tags,
-            size=len(body),
+            error_until=stored + windows.error, born=self.born, cost=self.cost, by=self.by,
+            tags=self.tags, size=len(body),
         )  # fmt: skip
 
 
@@ -108,9 +109,10 @@ class Commons:
         ends = entry.fresh_until - stored, entry.stale_until - stored, entry.error_until - stored
         windows, windows_size = self._one(Windows(*ends), WINDOWS_BYTES)
         tags, tags_size = self._one(entry.tags, key_bytes(entry.tags) if entry.tags else 0)
-        kept = Kept(answer.body, etag, stored, entry.born, entry.cost, tags, head, windows)
+        by, by_size = self._one(entry.by, key_bytes(entry.by))
+        kept = Kept(answer.body, etag, stored, entry.born, entry.cost, by, tags, head, windows)
         own = KEPT_BYTES + answer.body.__sizeof__() + key_bytes(etag)
-        return kept, own + head_size + windows_size + tags_size
+        return kept, own + head_size + windows_size + tags_size + by_size
 
     def _head(self, head: Head) -> tuple[Head, int]:
         if (known := self._known.get(head)) is not None:
@@ -152,7 +154,7 @@ class Commons:
 
 
 def _entry_bytes(entry: Entry) -> int:
-    return ENTRY_BYTES + key_bytes((entry.tags, entry.names, entry.fewer, entry.passing))
+    return ENTRY_BYTES + key_bytes((entry.by, entry.tags, entry.names, entry.fewer, entry.passing))
 
 
 def answer_bytes(answer: Answer) -> int:

@@ -10,7 +10,6 @@ import importlib.metadata
 import os
 import platform
 import random
-import socket
 import sys
 import weakref
 from collections.abc import Callable, Hashable, Mapping
@@ -25,6 +24,7 @@ from werkzeug.routing import RequestRedirect
 
 from .engine import Cleaning, Engine
 from .flight import Load
+from .here import host
 from .inputs import Inputs, Rules
 from .keys import VariantKey, ViewKey, base_of, canonical_query, split_path
 from .nobody import nobody
@@ -142,7 +142,7 @@ class Site:
         """This process, for who looks at all that share the store: plain values, a few KiB."""
         tallies = sorted(self.engine.tallies.values(), key=lambda tally: -tally.hits)
         return {
-            "host": socket.gethostname(),
+            "host": host(),
             "pid": os.getpid(),
             "server": server_kind(),
             "versions": versions(),

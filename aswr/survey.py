@@ -125,7 +125,8 @@ def left_of(entry: Entry, now: float) -> float:
 
 def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any]:
     """An entry, for people. Times are in seconds since the epoch, ``age``, ``left`` and ``cost``
-    in seconds; ``left`` is what is left of the state that it is in; ``size`` in bytes.
+    in seconds; ``left`` is what is left of the state that it is in; ``size`` in bytes; ``by`` the
+    process that loaded it, and ``cause`` why, one of `events.Because`; empty where unknown.
     """
     answer = entry.value if isinstance(entry.value, Answer) else None
     return {
@@ -145,6 +146,8 @@ def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any
         "left": left_of(entry, now),
         "size": entry.size,
         "cost": entry.cost,
+        "by": entry.by.process,
+        "cause": entry.by.cause,
         "uses": uses,
         "tags": list(entry.tags),
         "status": None if answer is None else answer.status,

@@ -121,6 +121,8 @@ CAUSES: Final[Mapping[str, str]] = {
     "job": "a periodic refresh",
     "warm": "a warm-up",
 }
+
+
 KINDS: Final[Mapping[str, str]] = {
     "load_started": "load began",
     "load_finished": "loaded",
@@ -147,6 +149,12 @@ def says(one: Mapping[str, Any], gap: str = " ") -> str:
     if one["reason"]:
         parts.append(_ENDS.get(one["reason"], one["reason"]))
     return "; ".join(filter(None, parts))
+
+
+def loaded_by(row: Mapping[str, Any]) -> str:
+    """Who loaded what a row of `survey` is of, and why; "" where that is not known."""
+    by, cause = row["by"], row["cause"]
+    return "; ".join(filter(None, (by, CAUSES.get(cause, cause))))
 
 
 def told(life: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -26,6 +26,7 @@ from aswr import CacheManager
 from aswr.admin import blueprint, guard, live, pages, shown
 from aswr.admin.history import COLUMNS, KEPT, STEP, History
 from aswr.desk import desk_of
+from aswr.here import process
 
 from .servers.harness import free_port
 
@@ -723,6 +724,7 @@ def test_an_entry_s_life(client: FlaskClient, clock: Any) -> None:
     assert re.findall(r'<rect class="w-(\w+)"', page) == ["fresh", "stale", "error"]
     assert 'class="l-loaded"' in page
     assert "a visitor waited for it" in page
+    assert f"<dd>{process()}; a visitor waited for it</dd>" in page
     send(client, "act/purge", url="/report/2026")
     page = client.get(f"/aswr/entry/{row['id']}").text
     assert "It is not stored any more" in page

@@ -31,8 +31,10 @@ from aswr.cli.source import NOBODY, UNLISTED, Source
 from aswr.cli.top import Rates, Top, lines
 from aswr.cli.urls import BadList, Found, parse, read_all
 from aswr.desk import desk_of, local
+from aswr.here import process
 
 from .conftest import Clock, Gate
+from .servers.harness import wait_until
 
 HOSTILE = "/a\x1b[31m\x07\r\n\u202e\u200b\x85\x7f\udc80"
 IN = "http://www.sitemaps.org/schemas/sitemap/0.9"
@@ -513,8 +515,9 @@ VERDICT = {"url": "/a", "verdict": "hit", "steps": [{"step": "key", "says": ["/a
            "rendered": False}  # fmt: skip
 ROW = {
     "id": "x", "url": "/a", "view": "v", "state": "fresh", "left": 1.0, "age": 1.0, "size": 1,
-    "cost": 0.1, "uses": 0, "variant": {}, "tags": [], "reads": [], "reason": "", "status": 200,
-    "stored": 1.0, "fresh_until": 2.0, "stale_until": 3.0, "error_until": 3.0,
+    "cost": 0.1, "by": "web1:7", "cause": "miss", "uses": 0, "variant": {}, "tags": [],
+    "reads": [], "reason": "", "status": 200, "stored": 1.0, "fresh_until": 2.0,
+    "stale_until": 3.0, "error_until": 3.0,
 }  # fmt: skip
 
 
@@ -756,8 +759,11 @@ def shop(app: Flask, manager: CacheManager) -> Flask:
     def plain() -> str:
         return "plain"
 
+    app.test_client().get("/report")  # first: whether this or the job loads it must not be chance
     manager.schedule_periodic_refresh("/report", 30)
-    app.test_client().get("/report")
+    manager.start()
+    wait_until(lambda: bool(manager.jobs()[0].history), 5, lambda: str(manager.jobs()))
+    assert manager.join(5)
     return app
 
 
@@ -777,10 +783,12 @@ def test_ls(shop: Flask) -> None:
     assert result.exit_code == 0
     (line,) = result.stdout.splitlines()
     cells = line.split("\t")
-    assert len(cells) == 11
+    assert len(cells) == 13
     assert (cells[0], cells[7]) == ("fresh", "/report")
     assert cells[6].endswith("report")
     assert cells[9] == r"reports,evil\x1b]0;title\x07"
+    assert cells[11] == process()
+    assert cells[12] in ("miss", "job")
 
 
 def test_ls_as_json(shop: Flask) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aswr.codec import Answer, Coded, Entry, Uncarriable, decode, encode, key_in, size_of
+from aswr.codec import Answer, Coded, Entry, Loader, Uncarriable, decode, encode, key_in, size_of
 
 NUMBER = 7
 EPOCH = 3
@@ -95,6 +95,7 @@ def entries(draw: st.DrawFn) -> Entry:
         value=draw({"answer": answers, "plain": plain}.get(kind, st.none())),
         stored=stored, fresh_until=fresh, stale_until=stale, error_until=error,
         born=draw(st.integers(0, 2**53)), cost=draw(st.floats(0, 1e9)),
+        by=Loader(draw(words), draw(words)),
         tags=draw(st.lists(words, max_size=2).map(tuple)), strict=draw(st.booleans()),
         names=draw(st.lists(words, min_size=1, max_size=2).map(tuple)) if kind == "names" else (),
         passing=draw(words.filter(bool)) if kind == "passing" else "",
@@ -486,7 +487,8 @@ def test_a_payload_without_a_key() -> None:
     """What was written before keys were is read all the same, and has none."""
     entry = entry_of(Answer(200, (), b"x"))
     parts = msgspec.msgpack.decode(encode(entry, None, EPOCH, 0.0, b"key"))
-    older = msgspec.msgpack.encode(parts[:-1])
+    assert parts[-2:] == [b"key", ["", ""]]
+    older = msgspec.msgpack.encode(parts[:-2])
     assert key_in(older) == b""
     assert (
         decode(older, entry.born, 0.0, None)[0]

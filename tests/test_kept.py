@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aswr.codec import Answer, Coded, Entry
+from aswr.codec import Answer, Coded, Entry, Loader
 from aswr.kept import LARGEST_COMMON, MOST_COMMON, Commons, Kept, size_of_key
 from aswr.keys import CallKey, VariantKey, ViewKey
 from aswr.store import LARGEST_READY, MOST_READY, Store
@@ -30,7 +30,7 @@ def page(number: int = 0, body: bytes = BODY, **changes: Any) -> Entry:
         "value": Answer(200, tuple(headers), bytes(bytearray(body)), ("Cache-Control", "ETag")),
         "stored": stored, "fresh_until": stored + 2700, "stale_until": stored + 3600,
         "error_until": stored + 3600, "born": number + 1, "cost": number / 1e6,
-        "size": len(body),
+        "by": Loader("web" + "1:4711", "miss"), "size": len(body),
     }  # fmt: skip
     return Entry(**{**fields, **changes})
 
@@ -53,6 +53,7 @@ def test_a_page_is_kept_short() -> None:
     assert (first.entry(), second.entry()) == (page(1), page(2))
     assert first.head is second.head
     assert first.windows is second.windows
+    assert first.by is second.by
 
 
 def test_pages_of_other_kinds_share_the_fields_that_are_equal() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(aswr.__file__).parent
 # From the bottom up. A module may import what stands below its own line, nothing else of aswr.
 LAYERS = """
     errors  policy  http  codec  keys  environ  names  fieldtext  envelope  breaker  memcached
-    events  tally  clocks  words
+    events  tally  clocks  words  here
     inputs  freshness  conditions  coding  values  scripts  stamps  backend
     nobody  checks  failures  sharing  packed
     options

@@ -10,7 +10,7 @@ from flask import Flask, request
 from msgspec.structs import replace
 
 from aswr import CacheManager
-from aswr.codec import Answer, Entry
+from aswr.codec import Answer, Entry, Loader
 from aswr.keys import CallKey, VariantKey, ViewKey, canonical, digest
 from aswr.store import Store
 from aswr.survey import (
@@ -121,13 +121,13 @@ def test_states(later: float, state: str, left: float) -> None:
 def test_a_row() -> None:
     """It has all that is known of an entry, in values that JSON can carry."""
     key = VariantKey(view_key(query="x=1"), ("header X",), ("1",))
-    shown = row(key, entry(tags=("t",)), NOW, uses=3)
+    shown = row(key, entry(tags=("t",), by=Loader("web1:7", "stale")), NOW, uses=3)
     assert shown == {
         "id": digest(key), "url_id": digest(key.base), "view": "shop:view", "url": "/a?x=1",
         "path": "/a", "query": "x=1", "variant": {"header X": "1"}, "state": "fresh",
         "stored": NOW, "fresh_until": NOW + 60, "stale_until": NOW + 90, "error_until": NOW + 120,
-        "age": 0.0, "left": 60.0, "size": 1, "cost": 0.5, "uses": 3, "tags": ["t"], "status": 200,
-        "reads": [], "reason": "",
+        "age": 0.0, "left": 60.0, "size": 1, "cost": 0.5, "by": "web1:7", "cause": "stale",
+        "uses": 3, "tags": ["t"], "status": 200, "reads": [], "reason": "",
     }  # fmt: skip
     json.dumps(shown)
 

@@ -102,6 +102,16 @@ def test_a_load_is_one_line() -> None:
     )
 
 
+def test_who_loaded_an_entry() -> None:
+    """The process and why, as far as they are known."""
+    loaded_by = words.loaded_by
+    assert loaded_by({"by": "web1:7", "cause": "job"}) == "web1:7; a periodic refresh"
+    assert (
+        loaded_by({"by": "web1:7", "cause": "later"}) == "web1:7; later"
+    )
+    assert loaded_by({"by": "", "cause": ""}) == ""
+
+
 @given(st.lists(st.tuples(st.sampled_from(sorted(words.KINDS)), st.sampled_from("ab"))))
 def test_what_is_told_happened(life: list[tuple[str, str]]) -> None:
     """What is told is of what happened, the latest first; no load's end, nor a purge, is lost."""

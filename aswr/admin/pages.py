@@ -57,7 +57,7 @@ _jinja = Environment(
 )  # fmt: skip
 for _filter in (
     shown.duration, shown.count, shown.size, shown.percent, shown.clock_time, shown.moment,
-    shown.says, words.ratio,
+    shown.says, words.ratio, words.loaded_by,
 ):  # fmt: skip
     _jinja.filters[_filter.__name__] = _filter
 _jinja.globals.update(

@@ -83,7 +83,7 @@ def ls(
     """What is stored.
 
     In a pipe: state, seconds left in it, age, bytes, seconds its load took, uses, view, URL,
-    variant, tags, id.
+    variant, tags, id, by, cause.
     """
     with source(server, insecure) as found:
         listed = found.asked.entries(

@@ -63,6 +63,8 @@ class Row(TypedDict):
     left: float
     size: int
     cost: float
+    by: str
+    cause: str
     uses: int
     tags: list[str]
     status: int | None

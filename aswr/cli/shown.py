@@ -7,7 +7,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ..words import KINDS, VERDICTS, added, count, duration, percent, says, size, told
+from ..words import (
+    KINDS,
+    VERDICTS,
+    added,
+    count,
+    duration,
+    loaded_by,
+    percent,
+    says,
+    size,
+    told,
+)  # fmt: skip
 from .screen import Cell, Column, Screen, clean
 
 COLOURS: Final[dict[str, str]] = {
@@ -126,7 +137,8 @@ def _joined(*parts: str) -> str:
 # Entries.
 
 _ROW: Final = (
-    "state", "left", "age", "size", "cost", "uses", "view", "url", "variant", "tags", "id",
+    "state", "left", "age", "size", "cost", "uses", "view", "url", "variant", "tags", "id", "by",
+    "cause",
 )  # fmt: skip
 
 
@@ -209,6 +221,8 @@ def _entry(screen: Screen, row: Mapping[str, Any]) -> None:
     status = "" if row["status"] is None else f"status {row['status']}"
     cost = "" if row["state"] == "note" else f"its load took {duration(row['cost'])}"
     pairs.append(("answer", _joined(status, size(row["size"]), cost)))
+    if by := loaded_by(row):
+        pairs.append(("loaded by", by))
     if row["tags"]:
         pairs.append(("tags", ", ".join(row["tags"])))
     pairs.append(("id", row["id"]))

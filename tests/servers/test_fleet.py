@@ -26,6 +26,7 @@ from aswr import LoadCycle
 from aswr.desk import ONE_VARIANT, Desk, desk_of
 from aswr.events import Event
 from aswr.fleet import Fleet
+from aswr.here import process
 from aswr.tier import SILENT, Lease
 
 from .harness import wait_until
@@ -1091,6 +1092,23 @@ class TestListing:
             shown = {row["state"]: row for row in desk(other).show("/tongue/x")["entries"]}
             assert shown["fresh"]["id"] == rows["/tongue/x"]["id"]
 
+    def test_who_loaded_it(self, server: Redis, client: redis.Redis) -> None:
+        """With each entry stands who loaded it and why, for whoever finds it in the store."""
+        with Workers(server.url, server.url, define=with_prices) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/page/x")
+            with one.app.app_context():
+                asyncio.run(one.functions["price"]("tea"))
+            one.settle()
+            by = [(row["by"], row["cause"]) for row in desk(other).show("/page/x")["entries"]]
+            assert by == [(process(), "miss")]
+            assert one.manager.refresh("/page/x")
+            workers.settle()
+            causes = {row["url"]: row["cause"] for row in listed(other)}
+            assert causes["/page/x"] == "refresh"
+            assert next(causes[url] for url in causes if "price" in url) == "miss"
+
     def test_it_changes_nothing(self, server: Redis, client: redis.Redis) -> None:
         """Who lists takes nothing into memory and drops nothing, of functions unknown here too."""
         with Workers(server.url, server.url) as workers:
@@ -1370,7 +1388,7 @@ class TestEvents:
             assert len({e.key for e in leader}) == len({id(e.token) for e in leader}) == 1
             assert {e.view.rpartition(".")[2] for e in leader} == {"slow"}
             (came,) = follower
-            assert (came.kind, came.reason) == ("published", "loaded by another process")
+            assert (came.kind, came.reason) == ("published", f"loaded by {process()}")
             assert came.key == leader[0].key
 
     def test_a_lease_that_is_lost(self, server: Redis, client: redis.Redis) -> None:
