@@ -16,10 +16,11 @@ from flask import Flask
 
 from .here import host
 from .manager import CacheManager
-from .options import CONFIG, MIB
+from .options import CONFIG
 from .runtime import refuse_where_threads_do_not_run
 from .site import Decorated, Site, find_view, server_kind, versions
 from .tally import BOUNDS
+from .words import count, duration, percent, size
 from .wsgi import wrapper_of
 
 Ask = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
@@ -169,21 +170,21 @@ def _loop(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[d
         try:
             ask(turn)
         except TimeoutError:
-            took = time.monotonic() - began
-            yield _line("loop", "error", f"aswr's event loop did not turn in {took:.0f} s", blocked)
+            took = duration(time.monotonic() - began)
+            yield _line("loop", "error", f"aswr's event loop did not turn in {took}", blocked)
             return
         seconds = min(seconds, time.monotonic() - began)
         if seconds <= SLOW_LOOP:
             break
     if seconds > SLOW_LOOP:
-        found = f"aswr's event loop took {seconds:.2f} s for one turn"
+        found = f"aswr's event loop took {duration(seconds)} for one turn"
         yield _line("loop", "warning", found, blocked)
     else:
         yield _line("loop", "ok", f"answers in {seconds * 1000:.1f} ms")
     engine = site.engine
     if engine.waiting > MANY_WAIT:
         yield _line(
-            "loop", "note", f"{engine.waiting} callers wait for loads",
+            "loop", "note", f"{count(engine.waiting)} callers wait for loads",
             "see flask aswr jobs and the flights of the admin page for what takes long",
         )  # fmt: skip
 
@@ -291,8 +292,8 @@ def _lease(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
         if flight.lease is not None and most and held > max(lease, MUCH_LONGER * most):
             yield _line(
                 "lease", "warning",
-                f"{name} is loading for {held:.0f} s, and the fleet waits for it; none of its "
-                f"loads took more than {most:g} s so far",
+                f"{name} is loading for {duration(held)}, and the fleet waits for it; none of its "
+                f"loads took more than {duration(most)} so far",
                 "see the flights of the admin page; load_timeout= ends what hangs",
             )  # fmt: skip
     most = max(longest.values(), default=0.0)
@@ -300,7 +301,7 @@ def _lease(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
         yield _line(
             "lease", "warning",
             f"where a process dies, the others wait {lease:g} s for its loads; none took more than "
-            f"{most:g} s here so far",
+            f"{duration(most)} here so far",
             f"ASWR_LEASE = {CONFIG['ASWR_LEASE']:g}: who lives renews his lease",
         )  # fmt: skip
 
@@ -325,8 +326,8 @@ def _memory(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator
     memory = site.store.memory
     share = memory.bytes / max(1, memory.max_bytes)
     found = (
-        f"{len(memory)} entries, {memory.bytes / MIB:.1f} of {memory.max_bytes / MIB:.0f} MiB "
-        f"({share:.0%}), {memory.evictions} evictions"
+        f"{count(len(memory))} entries, {size(memory.bytes)} of {size(memory.max_bytes)} "
+        f"({percent(share)}), {count(memory.evictions)} evictions"
     )
     if memory.evictions > len(memory):
         yield _line("memory", "note", found, "raise ASWR_MAX_BYTES if hits are too few")

@@ -1,9 +1,10 @@
 """Flights in step with those of other processes, where a store is shared.
 
-Runs on the loop, unless a method says otherwise, over what `Board` owns. Before a load its flight
-claims the key: what lies in the store may make the load needless, and if another process loads,
-the flight follows that one's. Afterwards the others are told. Owns which keys are being renewed,
-because another process has stored something newer. Must not know Flask, nor which store it is.
+Runs on the loop, unless a method says otherwise, over what `Board` and `Landing` own. Before a load
+its flight claims the key: what lies in the store may make the load needless, and if another process
+loads, the flight follows that one's. Afterwards the others are told. Owns which keys are being
+renewed, because another process has stored something newer. Must not know Flask, nor which store it
+is.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from .site import NoView, Site, find_method
 from .survey import plain, row, variant_of
 from .urls import MOST_NAMES
 from .views import Asked, CachedView, Pass
-from .words import VERDICTS
+from .words import VERDICTS, count, duration, size
 
 Ask = Callable[[Callable[[], Any]], Any]  # a coroutine function's result, from the loop
 
@@ -197,8 +197,8 @@ class Why:
         """Of who passes: it may be stored that he does."""
         entry = self._site.store.glance(found.key)
         if entry is not None and entry.passing:
-            shown, left = row(found.key, entry, found.now), entry.fresh_until - found.now
-            self._say("stored", _stored(shown), f"no load is tried for {left:.0f} s", entry=shown)
+            shown, left = row(found.key, entry, found.now), _span(found.now, entry.fresh_until)
+            self._say("stored", _stored(shown), f"no load is tried for {left}", entry=shown)
 
     def _say_stored(self, found: Found) -> str:
         entry, now = found.entry, found.now
@@ -211,7 +211,7 @@ class Why:
         lines = [_SAYS[verdict]]
         retry_at = self._site.engine.failures.retry_at(found.key)
         if retry_at is not None:
-            when = "is due" if now >= retry_at else f"is due in {retry_at - now:.0f} s"
+            when = "is due" if now >= retry_at else f"is due in {duration(retry_at - now)}"
             lines.append(f"its last load failed; the next try {when}")
         if verdict is Verdict.STALE:
             loads = found.decision.load
@@ -224,8 +224,9 @@ class Why:
     def _say_flight(self, found: Found) -> None:
         flight = self._site.engine.flights.get(found.key)
         if flight is not None:
-            age = self._site.engine.clock() - flight.began
-            self._say("flight", f"a load is under way for {age:.1f} s; {len(flight.waiters)} wait")
+            age = _span(flight.began, self._site.engine.clock())
+            many = count(len(flight.waiters))
+            self._say("flight", f"a load is under way for {age}; {many} wait")
 
     def _missing(self, view: CachedView, asked: Asked, found: Found) -> str:
         """Nothing that is stored will do: what a request would come to then."""
@@ -263,9 +264,9 @@ class Why:
         except TimeoutError:
             self._say("render", "rendered once to find out, and it took too long to wait for")
             return "miss"
-        took = max(0.0, self._site.engine.clock() - began)
+        took = _span(began, self._site.engine.clock())
         verdict, lines = self._outcome(view, asked, load, loaded, flight)
-        first = f"rendered once to find out, in {took:.2f} s; nothing was stored"
+        first = f"rendered once to find out, in {took}; nothing was stored"
         self._say("render", first, *lines)
         return verdict
 
@@ -301,8 +302,8 @@ class Why:
     def _would_be_stored(self, load: Load, loaded: Loaded) -> str:
         now = self._site.engine.clock()
         ends = loaded.ends or load.times.deadlines(now, 0.0, 0.0)
-        fresh, stale = ends.fresh_until - now, ends.stale_until - now
-        return f"it would be stored, fresh for {fresh:.0f} s, gone after {stale:.0f} s"
+        fresh, stale = _span(now, ends.fresh_until), _span(now, ends.stale_until)
+        return f"it would be stored, fresh for {fresh}, gone after {stale}"
 
     def _cure(self, view: CachedView, asked: Asked, carried: Iterable[str], why: str) -> None:
         """What helps against these inputs, and those that ``why`` names."""
@@ -315,6 +316,10 @@ class Why:
 def _lacks(found: Found) -> bool:
     """Is nothing stored that a request would be given?"""
     return not found.why and (found.entry is None or found.decision.verdict is Verdict.MISS)
+
+
+def _span(start: float, end: float) -> str:
+    return duration(max(0.0, end - start))
 
 
 def _inputs_in(why: str) -> list[str]:
@@ -340,10 +345,10 @@ def _policy(site: Site, view: CachedView) -> list[str]:
         lines = ["no timeout: the response's own Cache-Control decides (RFC 9111)"]
     else:
         margin = times.refresh_margin
-        shown = "chosen by the load time" if margin is None else f"{margin:g} s"
-        lines = [f"timeout {times.timeout:g} s, refresh_margin {shown}"]
+        shown = "chosen by the load time" if margin is None else f"{margin:.15g} s"
+        lines = [f"timeout {times.timeout:.15g} s, refresh_margin {shown}"]
     if times.stale_if_error:
-        lines.append(f"stale_if_error {times.stale_if_error:g} s")
+        lines.append(f"stale_if_error {times.stale_if_error:.15g} s")
     lines.append("public: answered before Flask, CDNs may keep it" if plan.public else "in-app")
     if rules.query is not True:
         lines.append(f"query={rules.query!r}: of the query only this counts")
@@ -378,8 +383,8 @@ def _stored(shown: Mapping[str, Any]) -> str:
     kept = f", tags {', '.join(shown['tags'])}" if shown["tags"] else ""
     status = "" if shown["status"] is None else f"status {shown['status']}, "
     return (
-        f"{shown['state']}, {status}{shown['size']} bytes, {shown['age']:.0f} s old, "
-        f"its load took {shown['cost']:.2f} s{kept}"
+        f"{shown['state']}, {status}{size(shown['size'])}, {duration(shown['age'])} old, "
+        f"its load took {duration(shown['cost'])}{kept}"
     )
 
 
@@ -388,7 +393,7 @@ def _deadlines(entry: Entry, now: float) -> list[str]:
     if entry.error_until > entry.stale_until:
         ends.append(("kept for failures", entry.error_until))
     return [
-        f"{word} for {end - now:.0f} s more" if end > now else f"{word} until {now - end:.0f} s ago"
+        f"{word} for {_span(now, end)} more" if end > now else f"{word} until {_span(end, now)} ago"
         for word, end in ends
     ]
 

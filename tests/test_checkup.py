@@ -13,11 +13,11 @@ import pytest
 from aiocache import SimpleMemoryCache
 from flask import Blueprint, Flask, request
 
-from aswr import CacheManager, checkup, site
-from aswr import desk as desk_module
+from aswr import CacheManager, checkup, questions, site
 from aswr.admin import blueprint
 from aswr.desk import Desk, desk_of
 from aswr.tier import Lease, Tier
+from aswr.words import duration
 
 from .conftest import Background, Clock, Gate
 
@@ -279,7 +279,7 @@ class TestLoop:
         self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, gate: Gate
     ) -> None:
         """One that is held is an error after a while; the other checks are there all the same."""
-        monkeypatch.setattr(desk_module, "CHECK_LIMIT", 0.1)
+        monkeypatch.setattr(questions, "CHECK_LIMIT", 0.1)
         app = Flask("shop")
         desk = make(app=app, cache="redis://127.0.0.1:1")
 
@@ -443,8 +443,8 @@ class TestLeases:
         assert not of(desk.doctor(), "lease", "warning"), "no load has ended: nobody knows"
         engine.tallies[flight.load.name].note_load(0.9)  # within a second
         assert [line["found"] for line in of(desk.doctor(), "lease", "warning")] == [
-            f"{flight.load.name} is loading for {age:.0f} s, and the fleet waits for it; none of "
-            "its loads took more than 1 s so far"
+            f"{flight.load.name} is loading for {duration(age)}, and the fleet waits for it; none "
+            "of its loads took more than 1.0 s so far"
         ] * warned
         flight.lease = None
         assert not of(desk.doctor(), "lease", "warning"), "nobody waits but here"
@@ -496,7 +496,9 @@ class TestMemory:
         desk = make(app=app, ASWR_MAX_BYTES=40_000)
         manager: CacheManager = app.extensions["aswr"]
         app.add_url_rule("/<n>", "page", manager.cacher(timeout=60)(lambda n: "x" * 3000))
-        assert one(desk.doctor(), "memory")["state"] == "ok"
+        line = one(desk.doctor(), "memory")
+        assert line["state"] == "ok"
+        assert line["found"] == "0 entries, 0 B of 39.1 KiB (0 %), 0 evictions"
         for index in range(60):
             app.test_client().get(f"/{index}")
         line = one(desk.doctor(), "memory")

@@ -30,8 +30,9 @@ from aswr.cli.screen import Cell, Column, Screen, clean, cut, fitted, width_of, 
 from aswr.cli.source import NOBODY, UNLISTED, Source
 from aswr.cli.top import Rates, Top, lines
 from aswr.cli.urls import BadList, Found, parse, read_all
-from aswr.desk import desk_of, local
+from aswr.desk import desk_of
 from aswr.here import process
+from aswr.questions import local
 
 from .conftest import Clock, Gate
 from .servers.harness import wait_until

@@ -13,7 +13,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from aswr import CacheManager
-from aswr.desk import MOST_SHOWN, OFF, Desk, desk_of, local
+from aswr.desk import OFF, Desk, desk_of
+from aswr.questions import MOST_SHOWN, local
 
 from .conftest import Background, Clock, Gate
 

@@ -1317,17 +1317,19 @@ def test_whatever_a_load_raises_its_flight_ends(
     bench.store_now(Source(), "page")
 
 
-def test_a_landing_that_fails_leaves_nobody_standing(bench: Bench) -> None:
+@pytest.mark.parametrize("fate", [Fate.STORE, Fate.PASS])
+def test_a_landing_that_fails_leaves_nobody_standing(bench: Bench, fate: Fate) -> None:
     """Where a result cannot even be dated, its waiters get the error and the key is free."""
-    source = Source()
-    waiter = bench.ask(source)
+    source = Source(stale_if_error=20)
+    bench.store_now(source, "old")
+    waiter = bench.ask(source, force=True)
     clock = bench.engine.clock
 
     def broken() -> float:
         raise ArithmeticError("no time")
 
     bench.engine.clock = broken
-    source.next().give("page")
+    source.next().give("page", fate, failed=fate is Fate.PASS)
     result = bench.result(waiter)
     assert (result.how, str(result.value)) == (How.FAILED, "no time")
     bench.join()
@@ -2172,19 +2174,52 @@ def test_who_chooses_what_is_read_fills_no_key(bench: Bench, page: Page, fate: F
     assert bench.sees(most) == "enough", "which read nothing"
 
 
-def test_a_url_that_reads_too_much_at_once_stays_as_it_was(bench: Bench, page: Page) -> None:
+@pytest.mark.parametrize("fate", [Fate.STORE, Fate.DROP, Fate.KEEP, Fate.ONE, Fate.PASS])
+def test_a_url_that_reads_too_much_at_once_stays_as_it_was(
+    pair: tuple[Bench, Bench], page: Page, fate: Fate
+) -> None:
     """Such an answer is nobody's to share; the one that is stored is still everybody's."""
+    here, there = pair
     caller = page.of()
-    learn(bench, caller)
+    learn(here, caller, value=answer("page"))
+    told: list[Event] = []
+    here.engine.events.subscribe(told.append, "load_finished", "load_failed")
+    waiter = here.ask(caller, force=True)
+    call = caller.next()
+    call.read(*(f"name {number:02}" for number in range(MOST_NAMES + 1)))
+    call.give("too much", fate, detail="its own")
+    assert here.result(waiter).how is How.PASS
+    assert here.result(waiter).detail == "reads over 64 inputs"
+    here.join()
+    assert [(event.kind, event.reason) for event in told] == [
+        ("load_finished", "reads over 64 inputs")
+    ]
+    assert here.engine.stats()["load_failures"] == 0
+    assert names_at(here) == ()
+    assert here.sees(caller) == answer("page")
+    entry = there.result(there.ask(caller)).entry
+    assert entry is not None
+    assert entry.value == answer("page")
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_a_pass_that_raises_and_reads_too_much(bench: Bench, page: Page, good: bool) -> None:
+    """It is a failure where something good is stored, else a pass, as if it had read less."""
+    caller = page.of()
+    if good:
+        learn(bench, caller)
+    told: list[Event] = []
+    bench.engine.events.subscribe(told.append, "load_finished", "load_failed")
     waiter = bench.ask(caller, force=True)
     call = caller.next()
     call.read(*(f"name {number:02}" for number in range(MOST_NAMES + 1)))
-    call.give("too much")
-    assert bench.result(waiter).how is How.PASS
+    call.give(None, Fate.PASS, detail="writes session", failed=True)
     assert bench.result(waiter).detail == "reads over 64 inputs"
     bench.join()
-    assert names_at(bench) == ()
-    assert bench.sees(caller) == "page"
+    kind = "load_failed" if good else "load_finished"
+    assert [(event.kind, event.reason) for event in told] == [(kind, "reads over 64 inputs")]
+    assert bench.engine.stats()["load_failures"] == good
+    assert bench.sees(caller) == ("page" if good else "reads over 64 inputs")
 
 
 def test_a_pass_is_of_the_variant(bench: Bench, page: Page) -> None:

@@ -18,6 +18,7 @@ from flask.views import MethodView
 from aswr import CacheManager, events, signals
 from aswr.events import Event, Events
 from aswr.keys import CallKey, VariantKey, ViewKey, base_of
+from aswr.urls import MOST_NAMES
 
 from .conftest import Background, Clock, Gate
 
@@ -340,6 +341,25 @@ class TestViews:
         ask_wsgi(app, "/")
         assert heard.one("load_finished").reason == "store_if"
         assert not heard.of("published")
+
+    def test_a_load_that_reads_too_much(
+        self, app: Flask, manager: CacheManager, heard: Heard, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its end says why everybody passes, as the passes do; it is no failure."""
+
+        @app.get("/")
+        @manager.cacher(timeout=60)
+        def home() -> str:
+            return "".join(request.headers.get(f"X-{n}", "x") for n in range(MOST_NAMES + 1))
+
+        for _ in range(2):
+            ask_wsgi(app, "/")
+        assert heard.one("load_finished").reason == "reads over 64 inputs"
+        assert [event.reason for event in heard.of("pass")] == ["reads over 64 inputs"] * 2
+        assert not heard.of("published", "learned", "load_failed")
+        stats = manager.stats()
+        assert (stats["loads"], stats["passes"], stats["load_failures"]) == (1, 2, 0)
+        assert len(caplog.records) == 1
 
     def test_a_load_that_takes_too_long(
         self, app: Flask, manager: CacheManager, heard: Heard

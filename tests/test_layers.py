@@ -34,6 +34,7 @@ LAYERS = """
     signals
     flight  recorder
     urls  bodies  backlog  ledger
+    landing
     board
     concert  render
     engine  calls
@@ -52,6 +53,7 @@ LAYERS = """
     survey
     life  why
     checkup
+    questions
     desk
     admin
     cli
@@ -133,6 +135,7 @@ KNOWS_FLASK = {
     "manager",
     "why",
     "checkup",
+    "questions",
     "desk",
     "admin",
     "cli",

@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, Response, abort, g, make_response, redirect,
 from flask.views import MethodView, View
 
 import aswr
-from aswr import CacheManager, UnkeyedInput
+from aswr import CacheManager, UnkeyedInput, questions
 from aswr.desk import Desk, desk_of
 from aswr.words import VERDICTS
 
@@ -104,12 +104,13 @@ class TestTime:
         shop.page(lambda: "x", **options)
         said = shop.agree()
         assert (said["verdict"], said["rendered"]) == ("miss", True)
-        assert "would be stored, fresh for 30 s, gone after 60 s" in says(said, "render")
+        assert "would be stored, fresh for 30 s, gone after 1 min" in says(said, "render")
         assert "rendered once to find out" in says(said, "render")
         assert said["cures"] == []
         shop.clock.tick(5)
         said = shop.agree()
         assert (said["verdict"], said["rendered"]) == ("hit", False)
+        assert "B, 5.0 s old, its load took 0 s" in says(said, "stored")
         assert "fresh for 25 s more" in says(said, "stored")
         shop.clock.tick(30)
         said = shop.agree()
@@ -161,6 +162,14 @@ class TestTime:
         assert shop.agree()["verdict"] == "stale"
         shop.manager.invalidate("/")
         assert shop.agree()["verdict"] == "miss"
+
+    def test_what_is_set_is_told_as_it_is_set(self, shop: Shop) -> None:
+        """Times of the decorator are told to the digit; what they come to, as people say it."""
+        shop.page(lambda: "x", timeout=2592000.25, refresh_margin=1.25, stale_if_error=1234567)
+        said = shop.why()
+        told = "timeout 2592000.25 s, refresh_margin 1.25 s\nstale_if_error 1234567 s"
+        assert told in says(said, "policy")
+        assert "gone after 30 d" in says(said, "render")
 
     def test_without_a_timeout(self, shop: Shop) -> None:
         """Where the view's own Cache-Control decides, it is said so, with what it comes to."""
@@ -823,9 +832,7 @@ class TestSwitches:
 
     def test_a_slow_view(self, shop: Shop, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
         """A render that takes longer than anybody would wait is told of, and ends by itself."""
-        from aswr import desk as desk_module
-
-        monkeypatch.setattr(desk_module, "LIMIT", 0.1)
+        monkeypatch.setattr(questions, "LIMIT", 0.1)
 
         async def view() -> str:
             await gate.ahold()

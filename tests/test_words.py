@@ -106,9 +106,7 @@ def test_who_loaded_an_entry() -> None:
     """The process and why, as far as they are known."""
     loaded_by = words.loaded_by
     assert loaded_by({"by": "web1:7", "cause": "job"}) == "web1:7; a periodic refresh"
-    assert (
-        loaded_by({"by": "web1:7", "cause": "later"}) == "web1:7; later"
-    )
+    assert loaded_by({"by": "web1:7", "cause": "later"}) == "web1:7; later"
     assert loaded_by({"by": "", "cause": ""}) == ""
 
 

@@ -19,8 +19,9 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from ..desk import MOST_LISTED, MOST_SHOWN, Desk
+from ..desk import Desk
 from ..events import Because
+from ..questions import MOST_LISTED, MOST_SHOWN
 from .guard import failure_text, in_words
 
 log = logging.getLogger("aswr.admin")

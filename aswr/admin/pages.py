@@ -21,7 +21,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import words
-from ..desk import MOST_LISTED, Desk
+from ..desk import Desk
+from ..questions import MOST_LISTED
 from ..survey import SORTS, STATES
 from . import shown
 from .api import answered

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..desk import MOST_LISTED
+from ..questions import MOST_LISTED
 from ..survey import SORTS, STATES
 from ..words import count, duration, header
 from . import shown

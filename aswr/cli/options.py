@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..desk import local
+from ..questions import local
 from .screen import Screen, clean
 
 Command = Callable[..., Any]

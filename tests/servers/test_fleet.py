@@ -1225,7 +1225,7 @@ class TestListing:
         with Workers(server.url, server.url) as workers:
             one, other = workers
             workers.warm(*(f"/page/{index}" for index in range(20)))
-            monkeypatch.setattr("aswr.desk.MOST_LISTED", 5)
+            monkeypatch.setattr("aswr.questions.MOST_LISTED", 5)
             said = desk(one).entries(shared=True)
             assert (said["count"], said["silent"]) == (5, False)
             assert "first 5 entries" in said["partial"]
@@ -1237,7 +1237,7 @@ class TestListing:
                 said = desk(other).show(f"/page/{index}")
                 assert [row["url"] for row in said["entries"]] == [f"/page/{index}"]
                 assert said["partial"], "other variants may be there"
-            monkeypatch.setattr("aswr.desk.MOST_LISTED", 10_000)
+            monkeypatch.setattr("aswr.questions.MOST_LISTED", 10_000)
             monkeypatch.setattr("aswr.shelf.LISTED_BYTES", 2000)
             said = desk(one).entries(shared=True)
             assert 0 < said["count"] < 20
@@ -1252,7 +1252,7 @@ class TestListing:
             workers.connect()
             one.get("/tongue/x")
             workers.settle()
-            monkeypatch.setattr("aswr.desk.MOST_LISTED", 0)
+            monkeypatch.setattr("aswr.questions.MOST_LISTED", 0)
             rows = desk(other).show("/tongue/x")["entries"]
             assert {row["state"] for row in rows} == {"fresh", "note"}
 

@@ -145,9 +145,14 @@ def test_a_leader_that_was_paused_changes_nothing(
         GTHREAD, tmp_path / "fleet", redis.url, lease=lease, compute=compute, store_timeout=LATE
     ) as fleet:
         lines = fleet.lines(WORKERS)
-        with crowd(path, fleet, count=20 * WORKERS) as asked:
+        with (
+            ThreadPoolExecutor(WORKERS) as elsewhere,
+            crowd(path, fleet, count=20 * WORKERS) as asked,
+        ):
             (first,) = fleet.await_told("begin", path, 1)
             os.kill(first.pid, signal.SIGSTOP)
+            # He may have taken the whole crowd; at each of the others, too, somebody waits.
+            asked += [elsewhere.submit(line.get, path) for line in lines if line.pid != first.pid]
             try:
                 _, second = fleet.await_told("begin", path, 2)
                 fleet.await_told("end", path, 1)
