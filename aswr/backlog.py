@@ -44,7 +44,8 @@ class Backlog:
 
     def drop(self, key: Hashable) -> None:
         """It is begun otherwise."""
-        self._items.pop(key, None)
+        if (item := self._items.pop(key, None)) is not None:
+            item[2].came("needless")
 
     def pop(self) -> tuple[Load, bool, int] | None:
         """The hottest load, of equals the oldest; whether a tick asked for it; and its heat."""

@@ -20,13 +20,14 @@ import logging
 import math
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from .breaker import Breaker
+from .events import Purger
 from .here import process
 from .link import MOST_COMMANDS, Link, Refused, Unreachable
 from .packed import names_in, purge_of, unpack
@@ -227,30 +228,33 @@ class Backplane:
             if max(there.get(name, 0), there.get(name[:1] + b"*", 0)) < number:
                 self._untold[name] = max(number, self._untold.get(name, 0))
 
-    def _take(self, name: bytes, number: int) -> None:
+    def _take(self, name: bytes, number: int, why: Purger = "elsewhere", process: str = "") -> None:
         try:
-            purge = purge_of(name)
+            purge = purge_of(name)._replace(why=why)
         except ValueError:
             return
         if self._stamps.learn(purge, number):
-            self._listener.purged_elsewhere(purge, number)
+            self._listener.purged_elsewhere(purge, number, process)
 
     async def purge(self, purge: Purge, number: int) -> bool:
         """Tell the fleet; where that fails, later. Whether the store has it."""
         names = names_in(purge)
         if len(names) > MOST:  # more than are remembered one by one
             names = names_in(Purge(everything=True, soft=purge.soft))
+        # Who tells what was purged before need not be who did that: then it is not said who.
         try:
             for first in range(0, len(names), MOST_AT_ONCE):
-                await self._tell(names[first : first + MOST_AT_ONCE], 0)
+                await self._tell(names[first : first + MOST_AT_ONCE], 0, why=purge.why)
         except (Unreachable, Refused):
             owe(self._untold, purge, number)
             return False
         return True
 
-    async def _tell(self, names: list[bytes], number: int, probe: bool = False) -> None:
+    async def _tell(
+        self, names: list[bytes], number: int, probe: bool = False, why: Purger = "elsewhere"
+    ) -> None:
         if names:
-            message = self.message("purged", names)
+            message = self.message("purged", names, why)
             args = (number, self.channel, message, MOST, *names)
             _, _, (made,) = await self.count(PURGE, *args, probe=probe)
             for name in names:
@@ -278,8 +282,11 @@ class Backplane:
             elif kind == "read":
                 self._listener.read_elsewhere(unpack(parts[0]), *reads_in(parts[1]))
             elif kind == "purged":
-                for name in parts[0]:
-                    self._take(name, number)
+                names, why = parts
+                known = why in get_args(Purger) and why != "elsewhere"
+                process = str(sender).rpartition(":")[0] if known else ""
+                for name in names:
+                    self._take(name, number, why if known else "elsewhere", process)
         except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
             log.debug("a message that is none of ours on %s", self.channel, extra=self._extra)
 
@@ -322,7 +329,7 @@ class Backplane:
             said = {**describe(), **mine}
             for part in ("", *LEAST_WANTED):
                 said.pop(part, None)
-                if len(data := msgspec.msgpack.encode(said)) <= LARGEST_DESCRIBED:
+                if len(data := _told(said)) <= LARGEST_DESCRIBED:
                     return data
         except Exception as error:
             if not self._nondescript:
@@ -397,6 +404,22 @@ def reads_in(data: bytes) -> tuple[tuple[str, ...], str]:
 
 def _texts(reply: Any) -> list[str]:
     return [name.decode(errors="replace") for name in reply]
+
+
+def _told(said: dict[str, Any]) -> bytes:
+    """A description in bytes; what was made of bytes that are no text is written as what it is."""
+    try:
+        return msgspec.msgpack.encode(said)
+    except UnicodeEncodeError:
+        return msgspec.msgpack.encode(_readable(said))
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_readable(key): _readable(each) for key, each in value.items()}
+    return list(map(_readable, value)) if isinstance(value, list | tuple) else value
 
 
 def _counted(reply: Any) -> tuple[int, int, int, list[bytes]]:

@@ -8,6 +8,7 @@ unless it says otherwise, and changes state in one synchronous step. Owns, besid
     active      flights not quite over: one may still be saving to a shared store
     background  those of them that began for nobody: at most ``max_loads``
     passes      passing views that run on the loop
+    trials      loads of which nothing is to follow; while there are any, the ledger is discreet
     prunable    purges whose stamp can go when no load from before them is in flight
 
 Must not know Flask, nor how a caller waits. What a load *does* is a callable in `Load`.
@@ -28,6 +29,7 @@ from .errors import LoadCycle, LoadError, WaitTimeout
 from .executor import Rank
 from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter
 from .landing import Landing, extra_of
+from .ledger import Discreet
 from .policy import Verdict, decide
 from .runtime import Runtime
 from .store import Store
@@ -63,6 +65,7 @@ class Board(Landing):
         self._max_loads = max_loads
         # Awaited before each load, where somebody is to hold it: the test kit.
         self.before_load: Callable[[Flight], Coroutine[Any, Any, None]] | None = None
+        self._ledgers = self.ledger, Discreet(self.ledger)
         self.forget()
 
     def forget(self) -> None:
@@ -82,6 +85,8 @@ class Board(Landing):
         self._joiners: list[Future[None]] = []
         self._prunable: dict[Hashable, int] = {}
         self._passes: set[asyncio.Task[Any]] = set()
+        self._trials: set[Flight] = set()
+        self.ledger = self._ledgers[0]
 
     def __repr__(self) -> str:
         return f"<Engine {self.name} flights={list(self.flights.values())}>"
@@ -142,11 +147,14 @@ class Board(Landing):
                 log.exception(
                     "%s: could not begin (%r)", load.name, error, extra=extra_of(load, load.key)
                 )
+                load.came("needless")
                 continue
             # What was in use and is purged meanwhile nobody asks for; who does will wait for it.
             purged = heat > 0 and due is not None and self.store.glance(due.key) is None
             if due is not None and (periodic or not purged):
                 self._begin(due, background=True)
+            else:
+                load.came("needless")
 
     def _join(self, waiter: Waiter) -> None:
         waiter.load, entry, why = self.urls.find(waiter.load)
@@ -226,8 +234,10 @@ class Board(Landing):
     async def _fly(self, flight: Flight) -> None:
         try:
             if await self._consult(flight):
+                flight.load.came("elsewhere")
                 return
             self.ledger.note_started(flight)
+            flight.load.came("here")
             if self.before_load is not None:
                 await self.before_load(flight)
             loaded = await self._run(flight)
@@ -250,16 +260,27 @@ class Board(Landing):
     async def trial(self, load: Load) -> tuple[Loaded, Flight]:
         """Run a load of which nothing is stored and nobody is told: what it came to, what it read.
 
-        For who wants to know why.
+        Nor is anything of what its code asks of this cache; see `Engine.fetch`. For who wants to
+        know why.
         """
         flight = Flight(
             load, load.key, self.store.stamps.tick(), self.clock(), 0.0, self.clock, self.runtime,
             lambda flight: None, trial=True,
         )  # fmt: skip
+        self._trials.add(flight)
+        self.ledger = self._ledgers[1]
         try:
-            return await self._run(flight), flight
+            return await self._try(flight), flight
+        finally:
+            self._trials.discard(flight)
+            if not self._trials:
+                self.ledger = self._ledgers[0]
+
+    async def _try(self, flight: Flight) -> Loaded:
+        try:
+            return await self._run(flight)
         except Exception as error:
-            return Loaded(error, Fate.FAILED), flight
+            return Loaded(error, Fate.FAILED)
 
     async def _run(self, flight: Flight) -> Loaded:
         load = flight.load

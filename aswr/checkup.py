@@ -27,11 +27,23 @@ Ask = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
 
 VERSIONS: Final = ("aswr", "flask", "werkzeug", "asgiref", "aiocache", "apscheduler", "msgspec")
 SLOW_STORE = 0.05  # seconds of a round trip
+ROOM = 4.0  # round trips that must fit into ASWR_STORE_TIMEOUT: connecting takes some
 SKEWED = 1.0  # seconds between this host's clock and the store's
 MANY_WAIT = 32  # callers
 SLOW_LOOP = 0.1  # seconds for one turn of the loop,
 TURNS = 3  # the quickest of so many: a machine that is busy for once is no loop that is held
 MUCH_LONGER = 10.0  # times
+# What Redis says where it answers, and what helps.
+_REFUSALS: Final = {
+    "'maxmemory'": "raise its maxmemory, or have it evict what expires (maxmemory-policy "
+    "volatile-lru)",
+    "WRONGTYPE": "something else has written at aswr's own keys: delete those, or choose another "
+    "ASWR_NAMESPACE",
+    "NoPermission": "let its user do what the manual lists, on the page about fleets",
+    "Authentication": "put the right user and password into the address",
+    "ReadOnly": "it is a replica: give the master's address, or a factory that asks Sentinel",
+    "Loading": "it reads its data from disk: wait",
+}
 # Redis may evict what aswr needs for its purges to be right.
 _ALLKEYS = "allkeys-"
 
@@ -214,15 +226,14 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
         )  # fmt: skip
         return
     if not health["reachable"]:
-        limit = site.config["ASWR_STORE_TIMEOUT"]
-        yield _line(
-            "store", "error", f"{health['name']} does not answer within {limit:g} s",
-            "is it up, and is the address right? far away or behind TLS: ASWR_STORE_TIMEOUT = 1.0",
-        )  # fmt: skip
+        yield _line("store", "error", *_trouble(site, health["name"], health["why"]))
         return
     took = health["seconds"]
-    state = "warning" if took > SLOW_STORE else "ok"
-    cure = "nearer would be better; raise ASWR_STORE_TIMEOUT" if state == "warning" else ""
+    state, cure = "ok", ""
+    if took > SLOW_STORE:
+        state, cure = "warning", "nearer would be better"
+        if site.config["ASWR_STORE_TIMEOUT"] < ROOM * took:
+            cure += f"; or else {_more_time(site)}"
     version = f", version {health['version']}" if health.get("version") else ""
     found = f"{health['name']}{version}, answers in {took * 1000:.1f} ms"
     yield _line("store", state, found, cure)
@@ -236,6 +247,24 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
     workers, held = health["workers"], health["leases"]
     share = "1 worker shares" if workers == 1 else f"{workers} workers share"
     yield _line("lease", "ok", f"{share} loads; this one holds {held}")
+
+
+def _trouble(site: Site, name: str, why: str) -> tuple[str, str]:
+    """What is wrong with a store, and what would help."""
+    for word, cure in _REFUSALS.items():
+        if word in why:
+            return f"{name} answers, but: {why}", cure
+    limit = site.config["ASWR_STORE_TIMEOUT"]
+    found = f"{name} does not answer within {limit:g} s" + (f" ({why})" if why else "")
+    return found, f"is it up, and is the address right? far away or behind TLS: {_more_time(site)}"
+
+
+def _more_time(site: Site) -> str:
+    """Configuration that gives the store twice the time, and is taken: see `tiers`."""
+    timeout, propagation = site.config["ASWR_STORE_TIMEOUT"], site.config["ASWR_PROPAGATION"]
+    longer = float(f"{2 * timeout:.2g}")
+    cure = f"ASWR_STORE_TIMEOUT = {longer:g}"
+    return cure if longer <= propagation / 2 else f"{cure}, ASWR_PROPAGATION = {2 * longer:g}"
 
 
 def _clocks(health: dict[str, Any]) -> Iterator[dict[str, str]]:

@@ -5,7 +5,7 @@ Pure: no async, no threads, no clock. A payload is MessagePack; nothing is ever 
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Coded(msgspec.Struct, frozen=True):
     answer: Answer
 
 
-class Loader(NamedTuple):
+class Loader(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who loaded an entry: the process, ``web1:4711``, and why, one of `events.Because`."""
 
     process: str = ""

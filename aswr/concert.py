@@ -182,6 +182,8 @@ class Concert(Board):
             return False
         if enough:
             self._end(flight)
+        elif flight.load.cause.what == "miss":  # nobody waits any more: he has the old answer
+            flight.load = replace(flight.load, cause=replace(flight.load.cause, what="stale"))
         self._hand_out(flight, lambda first: Result(How.HIT, current))
         return enough
 
@@ -364,9 +366,9 @@ class Concert(Board):
         if flight is not None:
             flight.tell(Word(ending, seconds))
 
-    def purged_elsewhere(self, purge: Purge, number: int) -> None:
-        """Another process has purged; it counts here already."""
-        self.ledger.note_purged(purge, " elsewhere")
+    def purged_elsewhere(self, purge: Purge, number: int, process: str = "") -> None:
+        """Another process has purged, this one if that is known; it counts here already."""
+        self.ledger.note_purged(purge, process)
         if not purge.soft:
             self.sweep(purge, number)
 

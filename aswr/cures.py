@@ -53,6 +53,11 @@ _CURES: Final = {
     "its error": "raise an error that can be copied, and holds no response",
 }
 
+UNKNOWN: Final = (
+    "what runs before the view in a request, and what it would set, is not known here: ask with a "
+    "real request and read Cache-Status in its answer"
+)
+
 
 def cure(reason: str, plan: Plan) -> str:
     """What helps against a reason; empty where it names what is read, or nobody knows."""
@@ -69,6 +74,16 @@ def _of_status(status: int, plan: Plan) -> str:
     if not storable_status(status):
         return f"an answer with status {status} is never stored: let it have another, or leave it"
     return f"statuses={{{status}: 30}} stores it, for 30 s"
+
+
+def slow(option: str, took: str) -> str:
+    """What helps where loads take so long, which is longer than that option says."""
+    if option == "load_timeout":
+        return f"raise load_timeout= above {took}, or let the view be done sooner"
+    return (
+        f"raise wait_timeout= above {took}, or have it loaded before anybody asks: "
+        "manager.schedule_periodic_refresh(path, interval), or flask aswr warm"
+    )
 
 
 def failing(plan: Plan) -> str:

@@ -6,15 +6,15 @@ but aswr's loop; what waits does so for a limited time. Must not know how it is 
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from flask import Flask
 
 from .engine import Engine
 from .events import Because
-from .flight import How, Result, Waiter
+from .flight import How, Load, Result, Waiter
 from .keys import CallKey, ViewKey, base_of, digest
 from .manager import CacheManager
 from .questions import CLOSED, LIMIT, Questions, twin
@@ -22,17 +22,27 @@ from .survey import AT_ONCE, url_of
 from .tier import UNLISTED, Listing
 from .verbs import loads_of
 
+Outcome: TypeAlias = tuple[str, str]  # and the reason
+Loads: TypeAlias = "Callable[[], list[Load] | Outcome]"
+Begin: TypeAlias = "Callable[[], Callable[[], dict[str, Any]]]"  # and then wait for the end
+
 TOGETHER = 8  # URLs of one list that are loaded at a time
 OFF = "the cache is switched off (ASWR_ENABLED = False)"
+ITS_CALLERS = "only its own caller can renew it; purge it"
+NO_ENTRY = "no such entry is stored"
+ELSEWHERE = (
+    "by what its URL is known to read, what was loaded lies at another variant, and this entry is "
+    "as it was"
+)
 ONE_VARIANT = "which of its variants are in use is known to the servers alone: ask one, or purge it"
 
 
 class Desk(Questions):
     """What may be asked about one app, and done. Made by `desk_of`, which remembers it."""
 
-    def refresh(self, url: str) -> dict[str, Any]:
-        """Load a URL anew, and its variants in use, and wait; see `load`."""
-        return self.load(url, force=True, why="refresh")
+    def refresh(self, url: str = "", *, id: str = "") -> dict[str, Any]:
+        """Load a URL anew, and its variants in use, and wait; or a single entry: `refresh_all`."""
+        return self.refresh_all([] if id else [url], [id] if id else [])[0]
 
     def load(self, url: str, *, force: bool, why: Because) -> dict[str, Any]:
         """Load a URL, unless it is fresh and not ``force``; what came of it, and in how long.
@@ -42,28 +52,50 @@ class Desk(Questions):
         variants alone. Never raises for the load's sake. ``worker`` and ``alone`` as of `purge`.
         """
         self._refuse_on_loop("load")
-        return self._begin(url, force, why)()
+        return self._begin(url, partial(self._loads_of, url, force), force, why)()
 
-    def refresh_all(self, urls: Iterable[str]) -> list[dict[str, Any]]:
-        """Load URLs anew, a few at a time, and wait for all; see `load`."""
+    def refresh_all(self, urls: Iterable[str], ids: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """Load URLs anew, and single entries, a few at a time, and wait for all; see `load`.
+
+        ``ids`` as of `purge`. An entry is loaded with what its key says, in use or not, and nothing
+        else of its URL is. Where that does not do its ``outcome`` is "kept": only its own caller
+        can renew it. It is "unknown" where there is no such entry.
+        """
         self._refuse_on_loop("refresh_all")
         begun: deque[Callable[[], dict[str, Any]]] = deque()
         done = []
-        for url in urls:
+        for begin in [*(self._refreshing(url) for url in urls), *self._renewing(ids)]:
             if len(begun) == TOGETHER:
                 done.append(begun.popleft()())
-            begun.append(self._begin(url, True, "refresh"))
+            begun.append(begin())
         return done + [end() for end in begun]
 
-    def _begin(self, url: str, force: bool, why: Because) -> Callable[[], dict[str, Any]]:
-        """Begin to load a URL; what is returned waits, and says what came of it."""
+    def _refreshing(self, url: str) -> Begin:
+        return partial(self._begin, url, partial(self._loads_of, url, True), True, "refresh")
+
+    def _renewing(self, ids: Iterable[str]) -> Iterator[Begin]:
+        on = self._site.enabled
+        keys, partly = self._keys_called(ids) if on else ({id: [] for id in ids}, "")
+        for id, found in keys.items():
+            key = found[0] if found else None
+            loads = partial(self._load_at, key, partly)
+            name = id if key is None else url_of(key)
+            yield partial(self._begin, name, loads, True, "refresh", key)
+
+    def _begin(
+        self, name: str, loads: Loads, force: bool, why: Because, key: Hashable = None
+    ) -> Callable[[], dict[str, Any]]:
+        """Begin these loads; what is returned waits, and says what came of them.
+
+        With ``key`` it is that of the one entry that is to be renewed.
+        """
         began, ended = time.monotonic(), list[float]()
 
-        def outcome_of(error: Exception) -> tuple[str, str]:
+        def outcome_of(error: Exception) -> Outcome:
             return "failed", f"{type(error).__name__}: {error}"
 
         try:
-            begun = self._begun(url, force, why)
+            begun = self._begun(loads, force, why)
         except Exception as error:
             begun = outcome_of(error)
         for waiter in begun if isinstance(begun, list) else ():
@@ -71,33 +103,52 @@ class Desk(Questions):
 
         def end() -> dict[str, Any]:
             try:
-                outcome, reason = self._ended(begun, force) if isinstance(begun, list) else begun
+                outcome, reason = (
+                    self._ended(begun, force, key) if isinstance(begun, list) else begun
+                )
             except Exception as error:
                 outcome, reason = outcome_of(error)
             whole = isinstance(begun, list) and len(ended) == len(begun)
             seconds = (max(ended) if whole else time.monotonic()) - began
-            done = {"url": url, "outcome": outcome, "reason": reason, "seconds": seconds}
+            done = {"url": name, "outcome": outcome, "reason": reason, "seconds": seconds}
             return {**done, **self._where()}
 
         return end
 
-    def _begun(self, url: str, force: bool, why: Because) -> list[Waiter] | tuple[str, str]:
-        """Who waits for the URL and its variants; an outcome where there is nothing to load."""
+    def _begun(self, loads: Loads, force: bool, why: Because) -> list[Waiter] | Outcome:
+        """Who waits for the loads; an outcome where there is nothing to load."""
         if not self._site.enabled:
             return "pass", OFF
         try:
-            plain, *variants = loads_of(self._site, self._local(url))
+            found = loads()
         except ValueError as error:
             return "uncached", str(error)
-        loads = [plain, *(variants if force else ())]
-        return [self._site.engine.enlist(load, force=force, why=why) for load in loads]
+        if isinstance(found, tuple):
+            return found
+        return [self._site.engine.enlist(load, force=force, why=why) for load in found]
 
-    def _ended(self, waiters: list[Waiter], force: bool) -> tuple[str, str]:
+    def _loads_of(self, url: str, force: bool) -> list[Load]:
+        plain, *variants = loads_of(self._site, self._local(url))
+        return [plain, *(variants if force else ())]
+
+    def _load_at(self, key: Hashable, partly: str) -> list[Load] | Outcome:
+        if key is None:
+            return "unknown", NO_ENTRY + (f"; but {partly}" if partly else "")
+        load = self._site.load_at(key)
+        return ("kept", ITS_CALLERS) if load is None else [load]
+
+    def _ended(self, waiters: list[Waiter], force: bool, key: Hashable) -> Outcome:
         engine = self._site.engine
         results = [engine.wait(waiter, engine.patience(waiter), "desk") for waiter in waiters]
         outcome, reason = _together([_outcome(result) for result in results])
-        if force and outcome == "stored" and len(waiters) == 1 and self._looks_on():
-            note = self._site.store.glance(waiters[0].load.base)
+        if outcome != "stored":
+            return outcome, reason
+        first = waiters[0]
+        if key is not None:
+            moved = first.flight is not None and first.flight.key != key
+            return outcome, ELSEWHERE if moved else reason
+        if force and len(waiters) == 1 and self._looks_on():
+            note = self._site.store.glance(first.load.base)
             reason = ONE_VARIANT if note is not None and note.names else reason
         return outcome, reason
 
@@ -129,23 +180,24 @@ class Desk(Questions):
             return {**nothing, "everybody": True, **answer, "reason": OFF}
         unknown = [url for url, (path, query) in names if self._is_unknown(url, path, query)]
         for url, (path, query) in names:
-            told &= self._purge(lambda e, p=path, q=query: e.purge_path(p, q, stale))  # type: ignore[misc]
+            told &= self._purge(lambda e, p=path, q=query: e.purge_path(p, q, stale, "desk"))  # type: ignore[misc]
             done.append(url)
-        keys, strangers, partly = self._keys_called(ids)
-        for key in keys:
+        called, partly = self._keys_called(ids)
+        strangers = [name for name, keys in called.items() if not keys]
+        for key in dict.fromkeys(base_of(key) for keys in called.values() for key in keys):
             told &= self._purge(partial(_purge_key, key, stale))
             done.append(url_of(key))
         if tags := tuple(tags):
-            told &= self._purge(lambda engine: engine.purge_tags(tags, stale))
+            told &= self._purge(lambda engine: engine.purge_tags(tags, stale, "desk"))
             done += [f"tag {tag}" for tag in tags]
         if everything:
             site.sharing.forget()
-            told &= self._purge(lambda engine: engine.purge_all(stale))
+            told &= self._purge(lambda engine: engine.purge_all(stale, "desk"))
             done.append("everything")
         everybody = told and not answer["alone"]
         return {
-            "purged": done, "unknown": unknown + strangers, "partial": partly,
-            "everybody": everybody, **answer,
+            "purged": done, "unknown": unknown + strangers,
+            "partial": partly if strangers else "", "everybody": everybody, **answer,
         }  # fmt: skip
 
     def _is_unknown(self, url: str, path: str, query: str | None) -> bool:
@@ -157,13 +209,11 @@ class Desk(Questions):
             return True
         return False
 
-    def _keys_called(self, ids: Iterable[str]) -> tuple[list[Hashable], list[str], str]:
-        """The URLs and calls of which these are ids or names, each once; what is of none; and why
-        that is not certain.
-        """
+    def _keys_called(self, ids: Iterable[str]) -> tuple[dict[str, list[Hashable]], str]:
+        """The keys of which these are ids, or names of calls, and why there may be more."""
         sought, listing = list(dict.fromkeys(ids)), Listing([])
         if not sought:
-            return [], [], ""
+            return {}, ""
         by_name: dict[str, list[Hashable]] = {name: [] for name in sought}
         with_calls = any("(" in name for name in sought)
         with_ids = any("(" not in name for name in sought)
@@ -176,16 +226,14 @@ class Desk(Questions):
                 if name not in by_name and with_calls and isinstance(key, CallKey):
                     name = url_of(key)
                 if name in by_name:
-                    by_name[name].append(base_of(key))
+                    by_name[name].append(key)
 
         note(self._site.store.memory.keys())
         left = [name for name, keys in by_name.items() if not keys]
         if self.in_fleet and left:
             listing = self._ask(partial(self._called, left), CLOSED)
             note(key for key, _ in listing.entries)
-        found = dict.fromkeys(key for keys in by_name.values() for key in keys)
-        strangers = [name for name, keys in by_name.items() if not keys]
-        return list(found), strangers, listing.partial if strangers else ""
+        return by_name, listing.partial
 
     async def _called(self, names: list[str]) -> Listing:
         """What lies in the store under these ids; all there is, where calls are among them."""
@@ -208,9 +256,9 @@ class Desk(Questions):
 
 def _purge_key(key: Hashable, stale: bool, engine: Engine) -> Any:
     if isinstance(key, ViewKey):
-        return engine.purge_path(key.path, key.query, stale)
+        return engine.purge_path(key.path, key.query, stale, "desk")
     assert isinstance(key, CallKey)
-    return engine.purge_call(key, stale)
+    return engine.purge_call(key, stale, "desk")
 
 
 def _together(outcomes: list[tuple[str, str]]) -> tuple[str, str]:

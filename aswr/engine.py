@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from .board import CLOSED
 from .codec import Entry
 from .concert import Concert
-from .errors import WaitTimeout
-from .events import Because
-from .flight import How, Load, Result, Waiter, current_flight
+from .errors import LoadCycle, WaitTimeout
+from .events import Because, Purger
+from .flight import Fate, Flight, How, Load, Loaded, Result, Waiter, current_flight, trial_here
 from .keys import CallKey
 from .policy import Decision, Verdict, covers, decide
-from .runtime import Runtime
+from .runtime import Runtime, without_stop_iteration
 from .stamps import Purge
 
 Cleaning: TypeAlias = "Callable[[], Coroutine[Any, Any, bool]]"
@@ -49,7 +50,7 @@ class Engine(Concert):
 
     def start(self, load: Load) -> None:
         """Load in the background if the entry wants it and none is under way; waits for nothing."""
-        if not self.wants(load.key):
+        if not self.wants(load.key) or trial_here() is not None:
             return
         self._asked.add(load.key)
         self.runtime.post(self._start, replace(load, cause=self.events.cause("stale")))
@@ -66,7 +67,7 @@ class Engine(Concert):
         parent = current_flight.get()
         load = replace(load, cause=self.events.cause(why))
         waiter = Waiter(load, parent=parent, force=force)
-        if self.closed:
+        if self.closed or (parent is not None and parent.trial):
             waiter.resolve(CLOSED)
             return waiter
         runtime = self.runtime
@@ -83,7 +84,12 @@ class Engine(Concert):
     def fetch(
         self, load: Load, twin: str, *, force: bool = False, why: Because = "miss"
     ) -> Result | None:
-        """Enlist, and `wait` as long as the load's options say; for synchronous code."""
+        """Enlist, and `wait` as long as the load's options say; for synchronous code.
+
+        For the code of a trial the load is one, too: run here and now, and nothing follows of it.
+        """
+        if (trial := trial_here()) is not None:
+            return self._fetch_tried(trial, load, twin)
         waiter = self.enlist(load, force=force, sync=True, why=why)
         patience = self.patience(waiter)
         result = self.wait(waiter, patience, twin)
@@ -96,12 +102,39 @@ class Engine(Concert):
         self, load: Load, *, force: bool = False, why: Because = "miss"
     ) -> Result | None:
         """As `fetch`, on any event loop."""
+        if (trial := trial_here()) is not None:
+            return await self._afetch_tried(trial, load)
         waiter = self.enlist(load, force=force, why=why)
         patience = self.patience(waiter)
         result = await self.await_(waiter, patience)
         if result is None and (rest := self._rest(load, patience)) > 0:
             result = await self.await_(self.enlist(load, force=force, why=why), rest)
         return result
+
+    def _fetch_tried(self, outer: Flight, load: Load, twin: str) -> Result:
+        runtime = self.runtime
+        runtime.refuse_on_loop(twin)
+        flight = _trial(outer, load)
+        if isinstance(flight, Result):
+            return flight
+        if load.sync:
+            try:
+                return _noted(flight, without_stop_iteration(partial(load.run, flight)))
+            except Exception as error:
+                return Result(How.FAILED, value=error)
+        with runtime.executor.blocking():
+            loaded = runtime.submit(partial(self._try, flight), f"aswr {load.name}").result()
+        return _noted(flight, loaded)
+
+    async def _afetch_tried(self, outer: Flight, load: Load) -> Result:
+        runtime, flight = self.runtime, _trial(outer, load)
+        if isinstance(flight, Result):
+            return flight
+        if runtime.on_loop():
+            return _noted(flight, await self._try(flight))
+        with runtime.executor.blocking():
+            future = runtime.submit(partial(self._try, flight), f"aswr {load.name}")
+            return _noted(flight, await asyncio.wrap_future(future))
 
     def _rest(self, load: Load, waited: float | None) -> float:
         """Seconds still to wait for who lost patience, but what was to stand in is purged."""
@@ -156,7 +189,8 @@ class Engine(Concert):
             self._see_off(waiter, runtime)
 
     def _note_wait(self, waiter: Waiter, began: float) -> None:
-        self.tallies[waiter.load.name].note_wait(time.monotonic() - began)
+        if is_caller(waiter):
+            self.tallies[waiter.load.name].note_wait(time.monotonic() - began)
 
     def _see_off(self, waiter: Waiter, runtime: Runtime) -> None:
         """He waits no more: where that is for want of patience, his flight must know."""
@@ -186,21 +220,24 @@ class Engine(Concert):
     # is returned frees the memory and tells the others; its result is whether the shared store, if
     # there is one, has it. A soft purge lets what it concerns be served while it is renewed.
 
-    def purge_path(self, path: str, query: str | None, soft: bool = False) -> Cleaning:
+    def purge_path(
+        self, path: str, query: str | None, soft: bool = False, why: Purger = "code"
+    ) -> Cleaning:
         """Purge a path with all its queries, or one URL; returns the clean-up to run."""
-        return self._purge(Purge(keys=(path if query is None else (path, query),), soft=soft))
+        name = path if query is None else (path, query)
+        return self._purge(Purge(keys=(name,), soft=soft, why=why))
 
-    def purge_call(self, key: CallKey, soft: bool = False) -> Cleaning:
+    def purge_call(self, key: CallKey, soft: bool = False, why: Purger = "code") -> Cleaning:
         """Purge one call of a memoized function; returns the clean-up to run."""
-        return self._purge(Purge(keys=(key,), soft=soft))
+        return self._purge(Purge(keys=(key,), soft=soft, why=why))
 
-    def purge_tags(self, tags: Iterable[str], soft: bool = False) -> Cleaning:
+    def purge_tags(self, tags: Iterable[str], soft: bool = False, why: Purger = "code") -> Cleaning:
         """Purge every entry that bears one of the tags; returns the clean-up to run."""
-        return self._purge(Purge(tags=tuple(tags), soft=soft))
+        return self._purge(Purge(tags=tuple(tags), soft=soft, why=why))
 
-    def purge_all(self, soft: bool = False) -> Cleaning:
+    def purge_all(self, soft: bool = False, why: Purger = "code") -> Cleaning:
         """Purge everything; returns the clean-up to run."""
-        return self._purge(Purge(everything=True, soft=soft))
+        return self._purge(Purge(everything=True, soft=soft, why=why))
 
     def _purge(self, purge: Purge) -> Cleaning:
         number = self.store.stamps.purge(purge)
@@ -242,6 +279,38 @@ class Engine(Concert):
             "evictions": memory.evictions,
             **({} if self.shared is None else self.shared.stats()),
         }
+
+
+def _trial(outer: Flight, load: Load) -> Flight | Result:
+    """The trial of what the code of another asks for; its result where there is one already."""
+    if (known := outer.tried.get(load.key)) is not None:
+        return _brought(known)
+    try:
+        return outer.trial_of(load)
+    except LoadCycle as error:
+        return Result(How.FAILED, value=error)
+
+
+def _noted(flight: Flight, loaded: Loaded) -> Result:
+    """What the code of a trial gets of a load that was one; the same if it asks again."""
+    if loaded.fate is Fate.STORE:
+        flight.tried[flight.load.key] = loaded
+    return _brought(loaded)
+
+
+def _brought(loaded: Loaded) -> Result:
+    how = How.FAILED if loaded.fate is Fate.FAILED else How.ANSWERED
+    return Result(how, value=loaded.value, detail=loaded.detail)
+
+
+def is_caller(waiter: Waiter) -> bool:
+    """Does a visitor, or the app's own code, wait: nobody's refresh or warm-up? Any thread.
+
+    A load's code waits for whoever waits for that load, and a trial's for nobody.
+    """
+    if waiter.load.cause.what != "miss":
+        return False
+    return waiter.parent is None or any(map(is_caller, list(waiter.parent.waiters)))
 
 
 def _within(patience: float | None, future: "Future[Result]") -> Result | None:

@@ -29,15 +29,17 @@ Kind = Literal[
     "hit",  # answered from memory, fresh; `seconds` is its age
     "stale",  # answered from memory, stale, `seconds` old; `reason`: "revalidating", "held-back",
     # or what it stands in for: "stale-if-error", "soft-timeout"
-    "miss",  # nothing usable was stored: the caller has waited for a load, whatever came of it
+    "miss",  # nothing usable was stored: the caller has waited for a load, `seconds` long, whatever
+    # came of it
     "pass",  # the view was run in the caller's own request; `reason` says why
     "load_started",  # `cause` says who asked for it
     "load_finished",  # `seconds` it took; `reason` is what became of it, "store" if it was stored
-    "load_failed",  # `seconds` it took, `reason` is the error
+    "load_failed",  # `seconds` it took, `reason` is the error; where its time was up, at that time
     "published",  # an entry was stored in this process; `seconds` is its load's time, and `reason`
-    # says by which it was loaded, if by another one
+    # says by which it was loaded, if by another one, or that its load's time was up before
     "evicted",  # an entry had to make room
-    "purged",  # `reason` is what was purged: a path, "tag NAME", "everything"; soft ones say so
+    "purged",  # `reason` is what was purged: a path, "tag NAME", "everything"; soft ones say so;
+    # `cause` says who did that
     "breaker",  # the shared store fails, or answers again; `reason` says which
     "lease",  # this process loads for the fleet ("held"), or does no longer ("released", "lost")
     "learned",  # a URL is seen to read more; `reason` names the inputs
@@ -45,7 +47,8 @@ Kind = Literal[
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-Because = Literal["miss", "stale", "refresh", "job", "warm"]
+Because = Literal["miss", "stale", "refresh", "job", "warm"]  # of loads
+Purger = Literal["code", "unsafe", "desk", "elsewhere"]  # who purged
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,15 @@ class Cause:
     """Why a load began: ``what``, and ``origin``, what a tracer knows of the request it began for.
 
     "miss": somebody waits; "stale": somebody was given an old answer; "refresh", "job", "warm": a
-    verb, a periodic refresh, a warm-up.
+    verb, a periodic refresh, a warm-up. Or who purged: "code": the app's own, by a verb; "unsafe":
+    a request by POST and the like (RFC 9111 section 4.4); "desk": the admin page, its API or the
+    command line. ``process`` is which one did that, ``web1:4711``, where it was another; of what
+    the shared store's log alone tells it is not known, and ``what`` is "elsewhere".
     """
 
-    what: Because
+    what: Because | Purger
     origin: Any = None
+    process: str = ""
 
 
 MISS: Final = Cause("miss")
@@ -67,10 +74,11 @@ MISS: Final = Cause("miss")
 class Event:
     """One thing that happened, at ``at`` (seconds since the epoch, by the cache's clock).
 
-    ``view`` names the view or memoized function, ``key`` is the key of the entry, None where no
-    single one is meant; ``seconds`` and ``reason`` mean what `Kind` says; ``cause`` is there for
-    loads; ``token`` is the same object for all events of one load; ``error`` is what a failed load
-    raised, which holds its frames: not to be kept.
+    ``view`` names the view or memoized function, ``key`` is the key of the entry, of a pass that of
+    the URL or call, None where no single one is meant; ``seconds`` and ``reason`` mean what `Kind`
+    says; ``cause`` is there for loads and purges; ``token`` is the same object for all events of
+    one load, and of a purge what it names; ``error`` is what a failed load raised, which holds its
+    frames: not to be kept.
     """
 
     kind: Kind

@@ -36,7 +36,7 @@ from .envelope import LARGEST, Envelopes, TooLarge
 from .keys import base_of
 from .link import Link, Refused, Unreachable
 from .packed import pack
-from .scripts import CLAIM, NUMBER, READ, RELEASE, RENEW
+from .scripts import CLAIM, CLOCK, NUMBER, READ, RELEASE, RENEW
 from .shelf import Shelf, bytes_in
 from .stamps import MICRO, NEVER, Purge, Stamps
 from .tier import ALONE, SILENT, Claim, Ending, Lease, Listing, Say, Tier
@@ -386,19 +386,20 @@ class Fleet(Tier):
                 await self._store(key, entry, "", told=True)
 
     async def health(self) -> dict[str, Any]:
-        """``name``, ``reachable``, and where it is ``version`` and ``policy`` (maxmemory-policy),
-        ``seconds`` of a round trip, ``offset`` in seconds of its clock, ``workers``, ``leases``.
+        """``name``, ``reachable``, and where it is not ``why``, as far as that is known; else
+        ``version`` and ``policy`` (maxmemory-policy), ``seconds`` of a round trip, ``offset`` in
+        seconds of its clock, ``workers``, ``leases``.
         """
         name = f"the store at {backend.shown(self._source)}"
         try:
             shelf = await self._ready()
             loop = asyncio.get_running_loop()
             began = loop.time()
-            await shelf.back.count(NUMBER)
+            await shelf.link.run(CLOCK, shelf.names("")[:1], parse=int)
             seconds = loop.time() - began
             said = await shelf.link.info()
         except (Unreachable, Refused):
-            return {"name": name, "reachable": False}
+            return {"name": name, "reachable": False, "why": self.breaker.why}
         return {
             "name": name,
             "reachable": True,

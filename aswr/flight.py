@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
@@ -31,6 +31,10 @@ from .tier import Ending, Lease
 current_flight: "contextvars.ContextVar[Flight | None]" = contextvars.ContextVar(
     "aswr.flight", default=None
 )
+
+
+# What the wish for a load came to: this process loads, another one saw to it, or there was no need.
+Came = Literal["here", "elsewhere", "needless"]
 
 
 class Fate(Enum):
@@ -86,6 +90,12 @@ class Load:
     shared: bool = True
     newer_than: int = 0  # only what was loaded after this number will do: a refresh was due then
     cause: Cause = MISS
+    on_came: Callable[[Came], None] | None = None  # told, on the loop, what the wish came to
+
+    def came(self, what: Came) -> None:
+        """Tell who asked for it, if he wants to know. On the loop."""
+        if self.on_came is not None:
+            self.on_came(what)
 
     def due_since(self, number: int) -> "Load":
         """The same, for a refresh that was due then: what was loaded later makes it needless."""
@@ -190,6 +200,7 @@ class Flight:
     running: "asyncio.Task[Any] | None" = None  # the user's coroutine
     timer: asyncio.TimerHandle | None = None
     started: float | None = None  # when its load began, in the loop's time
+    ended: bool = False  # that was told
     expired: bool = False
     failed: bool = False  # that was a failure; not where everybody has passed by then
     names: tuple[str, ...] = ()  # inputs that its render has read so far
@@ -200,6 +211,8 @@ class Flight:
     body: Any = None  # of a public view's render: the view, and what its wrapper is to run
     lease: Lease | None = None  # it loads for the whole fleet
     trial: bool = False  # to show what it would come to: nothing is to follow of it
+    outer: "Flight | None" = None  # of a trial: the one whose code asked for it
+    tried: dict[Hashable, Loaded] = field(default_factory=dict)  # what such loads brought
     follows: "asyncio.Future[Word] | None" = None  # another process loads: what is told of that
 
     def __repr__(self) -> str:
@@ -207,8 +220,8 @@ class Flight:
 
     @property
     def attended(self) -> bool:
-        """Does anybody wait for it? Any thread, as of now."""
-        return bool(self.waiters)
+        """Does anybody wait for it, as somebody does for a trial? Any thread, as of now."""
+        return bool(self.waiters) or self.trial
 
     def context(self) -> contextvars.Context:
         """A new context for user code: empty, but for whose flight it is, and a tracer's span."""
@@ -327,10 +340,36 @@ class Flight:
         path = _path(self, waiter.parent, set())
         if path:
             names = " -> ".join(flight.load.name for flight in [waiter.parent, *path])
-            raise LoadCycle(
-                f"these loads would wait for each other for ever: {names}. "
-                "Break the cycle: let one of them call the undecorated function."
-            )
+            raise LoadCycle(_CYCLE.format(names))
+
+    def trial_of(self, load: Load) -> "Flight":
+        """A trial of a load that the code of this one, a trial itself, asks for.
+
+        Raises `LoadCycle` where it is tried already, further out.
+        """
+        outer: Flight | None = self
+        names = [load.name]
+        while outer is not None:
+            names.insert(0, outer.load.name)
+            if outer.key == load.key:
+                raise LoadCycle(_CYCLE.format(" -> ".join(names)))
+            outer = outer.outer
+        return Flight(
+            load, load.key, self.born, self.clock(), 0.0, self.clock, self.runtime, self.on_read,
+            trial=True, outer=self, tried=self.tried,
+        )  # fmt: skip
+
+
+_CYCLE = (
+    "these loads would wait for each other for ever: {}. "
+    "Break the cycle: let one of them call the undecorated function."
+)
+
+
+def trial_here() -> Flight | None:
+    """The trial whose code is running here, if it is one's."""
+    flight = current_flight.get()
+    return flight if flight is not None and flight.trial else None
 
 
 def _path(start: Flight, goal: Flight, seen: set[int]) -> list[Flight]:

@@ -9,14 +9,14 @@ import contextvars
 import logging
 import threading
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
 from .checks import seconds
-from .flight import Load
+from .flight import Came, Load
 from .keys import split_path
 from .runtime import Runtime
 from .site import Site
@@ -40,8 +40,10 @@ class Job:
 class JobInfo:
     """One job of one app, as of now. Times are in seconds since the epoch.
 
-    ``error`` says why its path cannot be refreshed or is not stored, and is empty where it is well.
-    ``history`` is when it was due of late, the last time last, and what came of it.
+    ``ticks`` is how often it was due here, and ``loads`` how many loads this process has begun for
+    that: in a fleet others begin the rest. ``error`` says why its path cannot be refreshed or is
+    not stored, and is empty where it is well. ``history`` is when it was due of late, the last time
+    last, and what came of it, as soon as that is known.
     """
 
     app: str
@@ -72,13 +74,23 @@ def _ticker() -> Ticks:
 
 
 @dataclass(slots=True)
+class _Due:
+    """One time that a job was due: how many of its loads have come to nothing known yet."""
+
+    at: float
+    pending: int = 0
+    came: Counter[Came] = field(default_factory=Counter)
+    what: str = ""  # came of it; empty until that is known
+
+
+@dataclass(slots=True)
 class _Record:
     ticks: int = 0
     loads: int = 0
     error: str = ""
     load: Load | None = None
     looking: bool = False  # for its loads, off the loop: the next tick does not pile up
-    history: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    history: deque[_Due] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
 
 class Jobs:
@@ -194,10 +206,11 @@ class Jobs:
 
     def _info(self, site: Site, job: Job) -> JobInfo:
         record = self._records.get(site, {}).get(job.path, _Record())
-        due = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
+        next_run = self._ticker.next_run(_name(site, job)) if self._ticker is not None else None
         return JobInfo(
-            site.name, job.path, job.interval, record.ticks, record.loads, due,
-            record.error or _passes(site, record.load), tuple(record.history),
+            site.name, job.path, job.interval, record.ticks, record.loads, next_run,
+            record.error or _passes(site, record.load),
+            tuple((due.at, due.what) for due in list(record.history) if due.what),
         )  # fmt: skip
 
     def _pairs(self, sites: Iterable[Site]) -> list[tuple[Site, Job]]:
@@ -224,6 +237,8 @@ class Jobs:
             task.add_done_callback(self._looking.discard)
 
     async def _refresh(self, runtime: Runtime, site: Site, job: Job, record: _Record) -> None:
+        due = _Due(site.engine.clock())
+        record.history.append(due)
         # Routing may run an app's own converters, so it is looked up off the loop.
         try:
             loads = await runtime.work(partial(_loads_of, site, job))
@@ -232,18 +247,40 @@ class Jobs:
                 extra = {"aswr_app": site.name, "aswr_path": job.path}
                 log.error("the job for %s cannot run: %s", job.path, error, extra=extra)
             record.error = str(error)
-            _note(site, job, record, f"cannot run: {error}")
+            _note(site, job, record, due, f"cannot run: {error}")
             return
         finally:
             record.looking = False
         record.error, record.load = "", loads[0]
-        began = sum([site.engine.tick(load, job.interval) for load in loads])
-        record.loads += began
-        _note(site, job, record, f"began {began} load{'s' * (began != 1)}" if began else "no need")
+        due.pending = len(loads)
+        came = partial(_come, weakref.ref(site), job, record, due)
+        for load in loads:
+            if not site.engine.tick(replace(load, on_came=came), job.interval):
+                came("needless")
 
 
-def _note(site: Site, job: Job, record: _Record, what: str) -> None:
-    record.history.append((site.engine.clock(), what))
+def _come(where: "weakref.ref[Site]", job: Job, record: _Record, due: _Due, came: Came) -> None:
+    """One of a job's loads has come to that: it may have been queued, or left to others."""
+    due.came[came] += 1
+    due.pending -= 1
+    record.loads += came == "here"
+    if not due.pending and (site := where()) is not None:
+        _note(site, job, record, due, _said(due.came))
+
+
+def _said(came: Counter[Came]) -> str:
+    here, elsewhere = came["here"], came["elsewhere"]
+    parts = [f"began {_loads(here)}"] if here else []
+    parts += [f"left {_loads(elsewhere)} to other processes"] if elsewhere else []
+    return ", ".join(parts) or "no need"
+
+
+def _loads(count: int) -> str:
+    return f"{count} load{'s' * (count != 1)}"
+
+
+def _note(site: Site, job: Job, record: _Record, due: _Due, what: str) -> None:
+    due.what = what
     load = record.load
     view, key = ("", None) if load is None else (load.name, load.key)
     site.engine.events.tell("job", view, key, reason=f"{job.path}: {what}")

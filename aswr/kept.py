@@ -109,7 +109,7 @@ class Commons:
         ends = entry.fresh_until - stored, entry.stale_until - stored, entry.error_until - stored
         windows, windows_size = self._one(Windows(*ends), WINDOWS_BYTES)
         tags, tags_size = self._one(entry.tags, key_bytes(entry.tags) if entry.tags else 0)
-        by, by_size = self._one(entry.by, key_bytes(entry.by))
+        by, by_size = self._one(entry.by, _loader_bytes(entry.by))
         kept = Kept(answer.body, etag, stored, entry.born, entry.cost, by, tags, head, windows)
         own = KEPT_BYTES + answer.body.__sizeof__() + key_bytes(etag)
         return kept, own + head_size + windows_size + tags_size + by_size
@@ -154,7 +154,12 @@ class Commons:
 
 
 def _entry_bytes(entry: Entry) -> int:
-    return ENTRY_BYTES + key_bytes((entry.by, entry.tags, entry.names, entry.fewer, entry.passing))
+    common = entry.tags, entry.names, entry.fewer, entry.passing
+    return ENTRY_BYTES + _loader_bytes(entry.by) + key_bytes(common)
+
+
+def _loader_bytes(by: Loader) -> int:
+    return 32 + key_bytes(by.process) + key_bytes(by.cause)
 
 
 def answer_bytes(answer: Answer) -> int:

@@ -110,8 +110,9 @@ class Landing(ABC):
             stored = self.store.publish(key, entry)
             if stored:
                 self.events.tell(
-                    "published", flight.load.name, key, seconds=entry.cost, token=flight
-                )
+                    "published", flight.load.name, key, seconds=entry.cost,
+                    reason="after its time was up" if flight.failed else "", token=flight,
+                )  # fmt: skip
         elif fate is Fate.DROP and purged < flight.born:
             self.store.discard(key)
         purged = max(purged, self.store.stamps.cut)
@@ -276,7 +277,8 @@ class Landing(ABC):
     def _count_failure(self, flight: Flight, why: object) -> None:
         if flight.expired:
             return  # counted when its time was up
-        self.tallies[flight.load.name].load_failures += 1
+        if flight.started is not None:  # else it is another process's load that took too long
+            self.tallies[flight.load.name].load_failures += 1
         count = self.failures.count(flight.key, flight.load.times.retry_most)
         if count == 1 and (not flight.attended or self.fallback(flight.load) is not None):
             log.warning(
@@ -293,6 +295,8 @@ class Landing(ABC):
         if flight.failed:
             self._count_failure(flight, timeout.value)
         flight.expired = True
+        if flight.failed:  # its thread may never end
+            self.ledger.note_ended(flight, timeout)
         for waiter in flight.dismiss():
             waiter.resolve(Result(How.FAILED, value=flight.timeout_error()))
         if flight.running is not None:

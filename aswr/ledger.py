@@ -5,13 +5,12 @@ what becomes of either. The hottest way, a view's fresh hit, counts for itself (
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from typing import Any
 
 from .codec import Entry
-from .events import Events, Kind
+from .events import Cause, Events, Kind
 from .fieldtext import named
-from .flight import Fate, Flight, Loaded
+from .flight import Fate, Flight, Loaded, trial_here
 from .keys import CallKey, view_of
 from .stamps import Purge
 from .tally import Tallies
@@ -24,15 +23,22 @@ class Ledger:
         self.tallies = Tallies()
         self.events = Events(app, clock, sender)
 
-    def note_miss(self, view: str, key: Hashable) -> None:
-        """Nothing that is stored will do. Any thread."""
+    def note_miss(self, view: str, key: Hashable, seconds: float) -> None:
+        """Nothing that is stored would do: the caller has waited so long. Any thread."""
+        if trial_here() is not None:
+            return
         self.tallies[view].misses += 1
-        self.events.tell("miss", view, key)
+        self.events.tell("miss", view, key, seconds=seconds)
 
-    def note_pass(self, view: str, reason: str) -> None:
-        """A view was run in its caller's own request. Any thread."""
+    def note_pass(self, view: str, key: Hashable, reason: str) -> None:
+        """A view was run in its caller's own request; ``key`` is None where none is made of that.
+
+        Any thread.
+        """
+        if trial_here() is not None:
+            return
         self.tallies[view].note_pass(reason)
-        self.events.tell("pass", view, reason=reason)
+        self.events.tell("pass", view, key, reason=reason)
 
     def note_hit(self, view: str, key: Hashable, entry: Entry, now: float, stale: str = "") -> None:
         """What is stored was given; ``stale`` says why, where it is stale. Any thread.
@@ -60,17 +66,19 @@ class Ledger:
     def note_ended(self, flight: Flight, loaded: Loaded, passes: str = "") -> None:
         """A load came to this; ``passes``: why everybody passes now, which is no failure.
 
-        On the loop; nothing where it never began.
+        On the loop; told once, and nothing where it never began. One whose time is up has failed,
+        whatever its code makes of being cancelled, or its thread brings at last.
         """
-        if flight.started is None:
+        if flight.started is None or flight.ended:
             return
+        flight.ended = True
         load, seconds = flight.load, flight.runtime.loop.time() - flight.started
         self.tallies[load.name].note_load(seconds)
-        failed = (loaded.fate is Fate.FAILED or loaded.failed) and not passes
+        failed = flight.failed or ((loaded.fate is Fate.FAILED or loaded.failed) and not passes)
+        if failed and flight.expired:
+            loaded = Loaded(flight.timeout_error(), Fate.FAILED)
         kind: Kind = "load_failed" if failed else "load_finished"
         if kind in self.events.wanted:
-            if failed and flight.expired:  # whatever the code made of being cancelled
-                loaded = replace(loaded, value=flight.timeout_error())
             reason = error_of(loaded) if failed else passes or loaded.detail or loaded.fate.value
             error = loaded.value if isinstance(loaded.value, BaseException) and failed else None
             self.events.tell(
@@ -89,18 +97,34 @@ class Ledger:
             base, reason = flight.load.base, ", ".join(map(named, new))
             self.events.tell("learned", flight.load.name, base, reason=reason, token=flight)
 
-    def note_purged(self, purge: Purge, where: str = "") -> None:
-        """Something is purged; ``where`` says that another process did. Any thread."""
+    def note_purged(self, purge: Purge, process: str = "") -> None:
+        """Something is purged; ``process`` is the other one that did that. Any thread."""
         if "purged" not in self.events.wanted:
             return
+        cause = Cause(purge.why, process=process)
         soft = " (stale)" if purge.soft else ""
-        names = ["everything"] if purge.everything else [f"tag {tag}" for tag in purge.tags]
-        for name in names:
-            self.events.tell("purged", reason=f"{name}{where}{soft}")
+        wide = ["everything"] if purge.everything else [f"tag {tag}" for tag in purge.tags]
+        for name in wide:
+            self.events.tell("purged", reason=f"{name}{soft}", cause=cause, token=(name,))
         for key in purge.keys:
             call = key if isinstance(key, CallKey) else None
-            reason = f"{_shown(key)}{where}{soft}"
-            self.events.tell("purged", view_of(call), call, reason=reason)
+            names = _names(key)
+            reason = f"{names[0]}{soft}"
+            self.events.tell("purged", view_of(call), call, reason=reason, cause=cause, token=names)
+
+
+class Discreet(Ledger):
+    """A ledger while there are trials: what their code is given of stored results is not noted.
+
+    In its stead for that time only: a hit must not have to ask whose code it is for.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.tallies, self.events = ledger.tallies, ledger.events
+
+    def note_hit(self, view: str, key: Hashable, entry: Entry, now: float, stale: str = "") -> None:
+        if trial_here() is None:
+            super().note_hit(view, key, entry, now, stale)
 
 
 def error_of(loaded: Loaded) -> str:
@@ -111,8 +135,11 @@ def error_of(loaded: Loaded) -> str:
     return f"{type(loaded.value).__name__}: {line}" if line else type(loaded.value).__name__
 
 
-def _shown(name: Any) -> str:
-    """What a purge names: a path, a URL, or a call."""
+def _names(name: Any) -> tuple[str, ...]:
+    """What a purge names: a path, a call, or a URL and its path."""
     if isinstance(name, CallKey):
-        return name.function
-    return name if isinstance(name, str) else "?".join(filter(None, name))
+        return (name.function,)
+    if isinstance(name, str):
+        return (name,)
+    path, query = name
+    return (f"{path}?{query}", path) if query else (path,)

@@ -22,7 +22,11 @@ LIVES: Final[tuple[Kind, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One event, in plain values; ``id`` is that of its entry, ``url_id`` that of its URL."""
+    """One event, in plain values; ``id`` is that of its entry, ``url_id`` that of its URL.
+
+    ``by`` is the process that caused it, where it is another one; ``purged`` what a purge names,
+    and of a URL its path as well.
+    """
 
     at: float
     kind: str
@@ -33,10 +37,12 @@ class Happening:
     seconds: float | None
     reason: str
     cause: str
+    by: str
+    purged: tuple[str, ...]
 
     def shown(self) -> dict[str, Any]:
         """As plain values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if name != "purged"}
 
 
 class Life:
@@ -53,12 +59,14 @@ class Life:
             events.subscribe(self._note, *LIVES)
 
     def _note(self, event: Event) -> None:
-        key = event.key
+        key, cause = event.key, event.cause
+        purged = event.token if event.kind == "purged" and isinstance(event.token, tuple) else ()
         self._happened.append(
             Happening(
                 event.at, event.kind, event.view, "" if key is None else url_of(key),
                 "" if key is None else digest(key), "" if key is None else digest(base_of(key)),
-                event.seconds, event.reason, "" if event.cause is None else event.cause.what,
+                event.seconds, event.reason, "" if cause is None else cause.what,
+                "" if cause is None else cause.process, purged,
             )
         )  # fmt: skip
 
@@ -78,16 +86,10 @@ class Life:
             one
             for one in happened
             if one.kind == "breaker"
-            or (one.kind == "purged" and not one.id and not purges.isdisjoint(_purged(one)))
+            or (one.kind == "purged" and not one.id and not purges.isdisjoint(one.purged))
             or (one.id and (one.id in urls or one.url_id in ids))
         ]
 
     def latest(self, count: int) -> list[Happening]:
         """The last things that happened; the latest last."""
         return list(self._happened)[-count:]
-
-
-def _purged(one: Happening) -> tuple[str, str]:
-    """The path, tag or everything that a purge names; of a URL, its path as well."""
-    name = one.reason.removesuffix(" (stale)").removesuffix(" elsewhere")
-    return name, name if name.startswith("tag ") else name.partition("?")[0]

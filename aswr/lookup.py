@@ -5,6 +5,7 @@ not know Flask, so that the doors can ask before Flask exists for a request.
 """
 
 import math
+import time
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -97,11 +98,17 @@ def _may_share(inputs: Inputs, entry: Entry | None, decision: Decision) -> bool:
 class Missed(NamedTuple):
     """Why a request was not answered from the cache, in RFC 9211's words.
 
-    ``force``: it is the request that does not take what is stored.
+    ``force``: it is the request that does not take what is stored. ``at``: when he began to wait.
     """
 
     fwd: str
     force: bool = False
+    at: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """For how long he has waited."""
+        return time.monotonic() - self.at
 
 
 class Awaited(NamedTuple):
@@ -117,9 +124,9 @@ def missed(engine: Engine, url: ViewKey, found: Found) -> Missed:
     entry = found.entry
     if entry is None or entry.passing:
         others = found.names and engine.store.keys_of(url)[1:]
-        return Missed("vary-miss" if others else "uri-miss")
+        return Missed("vary-miss" if others else "uri-miss", at=time.monotonic())
     force = engine.clock() < entry.fresh_until
-    return Missed("request" if force else "stale", force)
+    return Missed("request" if force else "stale", force, time.monotonic())
 
 
 def serve(
@@ -179,7 +186,7 @@ def loaded(
     """What is given of a load that brought an answer; counted as a miss, or as the hit it is."""
     if result.how is How.HIT and result.entry is not None:
         return hit(engine, tally, where, result.entry, now, revalidating=True, **more)
-    engine.ledger.note_miss(tally.view, where)
+    engine.ledger.note_miss(tally.view, where, why.seconds)
     stored = result.how in (How.STORED, How.COLLAPSED)
     status = http.cache_status(
         fwd=why.fwd, fwd_status=result.status or False, stored=result.how is How.STORED,

@@ -8,6 +8,7 @@ import copy
 import functools
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -85,8 +86,10 @@ class Memoized:
             engine.start(self.load(site, key, args, kwargs))
         return self._out(entry.value), None
 
-    def finish(self, site: Site, load: Load, result: Result | None, refresh: bool) -> Any:
-        """The result that the wait came to; raises what the load raised.
+    def finish(
+        self, site: Site, load: Load, result: Result | None, refresh: bool, began: float
+    ) -> Any:
+        """The result that the wait came to, which began then; raises what the load raised.
 
         Counted as a miss, or where it is given out of the cache all the same as a hit; not for who
         asked for a ``refresh``.
@@ -104,7 +107,7 @@ class Memoized:
                 engine.ledger.note_hit(self.name, load.key, entry, engine.clock(), why)
             return self._out(entry.value)
         if not refresh:
-            engine.ledger.note_miss(self.name, load.key)
+            engine.ledger.note_miss(self.name, load.key, time.monotonic() - began)
         if result is None:
             raise engine.waited_out(load)
         if failed:
@@ -349,11 +352,12 @@ def _wait(
     refresh: bool = False,
 ) -> Any:
     why: Because = "refresh" if refresh else "miss"
+    began = time.monotonic()
     result = site.engine.fetch(load, f"await {memoized.name}(...)", force=refresh, why=why)
     if result is not None and result.how is How.PASS:
-        site.engine.ledger.note_pass(memoized.name, result.detail)
+        site.engine.ledger.note_pass(memoized.name, load.key, result.detail)
         return _run(memoized, args, kwargs)
-    return memoized.finish(site, load, result, refresh)
+    return memoized.finish(site, load, result, refresh, began)
 
 
 async def _await(
@@ -364,11 +368,12 @@ async def _await(
     kwargs: dict[str, Any],
     refresh: bool = False,
 ) -> Any:
+    began = time.monotonic()
     result = await site.engine.afetch(load, force=refresh, why="refresh" if refresh else "miss")
     if result is not None and result.how is How.PASS:
-        site.engine.ledger.note_pass(memoized.name, result.detail)
+        site.engine.ledger.note_pass(memoized.name, load.key, result.detail)
         return await _arun(memoized, args, kwargs)
-    return memoized.finish(site, load, result, refresh)
+    return memoized.finish(site, load, result, refresh, began)
 
 
 def _run(memoized: Memoized, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from .keys import VariantKey, ViewKey, base_of, digest
 from .life import Life
 from .manager import CacheManager
 from .site import Site, find_view
-from .survey import AT_ONCE, Found, Wanted, check_sort, found_in, rows_of, url_of
+from .survey import AT_ONCE, Found, Wanted, check_sort, flights_of, found_in, rows_of
 from .tier import UNLISTED, Listing
 from .why import Why
 
@@ -135,23 +135,33 @@ class Questions:
         ]
         return Listing(entries, listing.partial, listing.silent)
 
-    def show(self, url: str) -> dict[str, Any]:
+    def show(self, url: str, *, everything: bool = False) -> dict[str, Any]:
         """What is stored of a URL or path: its own rows, its variants', and what it reads.
 
-        With ``partial`` and ``silent`` as of `entries`: in a shared store it is looked up where it
-        would lie, and then other queries and variants of it are looked for.
+        In a shared store it is looked up where it would lie, it and its plain variant. All of the
+        store is looked through for other queries and variants only if ``everything``, or where
+        nothing else is found; ``more`` says whether there may be variants that were not looked for.
+        ``partial`` and ``silent`` as of `entries`.
         """
         site, now, listing = self._site, self._site.engine.clock(), Listing([])
         path, query = site.purge_names(self._local(url))
-        found = {one.key: one for one in found_in(site.store, now, keys=self._stored(path, query))}
+        stored, more = self._stored(path, query), False
+        found = {one.key: one for one in found_in(site.store, now, keys=stored)}
         if self.in_fleet:
             self._refuse_on_loop("show")
             try:
                 plain = site.load_of(self._local(url))
             except ValueError:
                 plain = None
-            listing = self._ask(partial(self._of_url, path, query, plain), CLOSED)
-            found = {**{key: Found(key, entry) for key, entry in listing.entries}, **found}
+            unseen = [key for key in stored if key not in found]
+            listing = self._ask(partial(self._where_it_lies, plain, unseen, found), CLOSED)
+            found = {**_found(listing), **found}
+            if not listing.partial:
+                if everything or not found:
+                    listing = self._ask(partial(self._anywhere, path, query), CLOSED)
+                    found = {**_found(listing), **found}
+                else:
+                    more = any(one.entry.names for one in found.values())
         rows, count = rows_of(found.values(), now, limit=MOST_SHOWN)
         left_out = f"of {count:,} entries these are the first {len(rows):,}"
         return {
@@ -160,6 +170,7 @@ class Questions:
             "life": self._life_of(rows),
             "partial": listing.partial or (left_out if count > len(rows) else ""),
             "silent": listing.silent,
+            "more": more,
         }
 
     def _stored(self, path: str, query: str | None) -> list[Hashable]:
@@ -167,18 +178,28 @@ class Questions:
         keys = self._site.store.variants(path, query)
         return list(dict.fromkeys([*map(base_of, keys), *keys]))
 
-    async def _of_url(self, path: str, query: str | None, plain: Load | None) -> Listing:
-        """What the store has of a path: at keys that are known, then wherever it may be."""
-        known = [*self._stored(path, query), *([] if plain is None else [plain.base])]
-        entries = dict((await self._under(known)).entries)
-        note = None if plain is None else entries.get(plain.base)
-        if plain is not None and plain.under is not None and note is not None and note.names:
-            entries.update((await self._under([plain.under(note.names)[0]])).entries)
+    async def _where_it_lies(
+        self, plain: Load | None, keys: Sequence[Hashable], found: Mapping[Hashable, Found]
+    ) -> Listing:
+        """What the store has at these keys, of a plain request's URL, and of what its note says."""
+        known = dict.fromkeys(keys if plain is None else [*keys, plain.base])
+        listing = await self._under(known)
+        if plain is None or plain.under is None or listing.partial:
+            return listing
+        note = dict(listing.entries).get(plain.base)
+        if note is None and plain.base in found:
+            note = found[plain.base].entry
+        if note is None or not note.names:
+            return listing
+        variant = await self._under([plain.under(note.names)[0]])
+        return Listing(listing.entries + variant.entries, variant.partial, variant.silent)
+
+    async def _anywhere(self, path: str, query: str | None) -> Listing:
+        """What the store has of a path, wherever that may lie."""
         listing = await self._listed()
-        entries = {**dict(listing.entries), **entries}
         of_it = [
             (key, entry)
-            for key, entry in entries.items()
+            for key, entry in listing.entries
             if isinstance(url := base_of(key), ViewKey)
             and url.path == path
             and query in (None, url.query)
@@ -186,12 +207,20 @@ class Questions:
         return Listing(of_it, listing.partial, listing.silent)
 
     def entry(self, id: str) -> dict[str, Any]:
-        """One entry by its id, with its variants and its life; raises `LookupError`."""
-        store, now = self._site.store, self._site.engine.clock()
+        """One entry by its id, with its variants and its life; raises `LookupError`.
+
+        ``source`` says whether it lies in "memory" or only in the shared "store", of which are told
+        this entry and its URL's own. ``partial`` and ``silent`` as of `entries`.
+        """
+        now, listing = self._site.engine.clock(), Listing([])
         key = self._key_of(id)
-        url_of_it = base_of(key)
-        keys = [] if key is None else dict.fromkeys([key, *store.keys_of(url_of_it)])
-        rows, _ = rows_of(found_in(store, now, keys=keys), now)
+        ones = self._in_memory([] if key is None else [key], now)
+        if self.in_fleet and key not in ones:
+            self._refuse_on_loop("entry")
+            listing = self._ask(partial(self._with_its_url, id), CLOSED)
+            there = _found(listing)
+            ones = {**there, **self._in_memory(there, now)}
+        rows, _ = rows_of(ones.values(), now)
         found = next((one for one in rows if one["id"] == id), None)
         path, tags = ("", ()) if found is None else (found["path"], found["tags"])
         if found is None:  # what purged it names its path, which is known by what else happened
@@ -199,13 +228,35 @@ class Questions:
             path = urls[-1].partition("?")[0] if urls else ""
         lives = [one.shown() for one in self.life.of({id}, {path}, tags)]
         if found is None and not any(one["id"] == id for one in lives):
-            raise LookupError(f"no entry {id!r} is in this process's memory, or was of late")
+            nor = " or in the shared store" if self.in_fleet and not listing.partial else ""
+            but = f", and {listing.partial}" if listing.partial else ""
+            text = f"no entry {id!r} is in this process's memory{nor}, or was of late{but}"
+            raise LookupError(text)
         if found is None:
             url_id = next(one["url_id"] for one in lives if one["id"] == id)
-            keys = store.keys_of(self._key_of(url_id))
-            rows, _ = rows_of(found_in(store, now, keys=keys), now)
+            rows, _ = rows_of(self._in_memory([self._key_of(url_id)], now).values(), now)
         beside = [one for one in rows if one["id"] != id]
-        return {"id": id, "entry": found, "beside": beside, "life": lives}
+        return {
+            "id": id, "entry": found, "beside": beside, "life": lives,
+            "source": "store" if listing.entries else "memory",
+            "partial": listing.partial, "silent": listing.silent,
+        }  # fmt: skip
+
+    def _in_memory(self, keys: Iterable[Hashable], now: float) -> dict[Hashable, Found]:
+        """What memory has at some keys, and at all those of their URLs."""
+        store = self._site.store
+        every = dict.fromkeys(one for key in keys for one in (key, *store.keys_of(base_of(key))))
+        return {one.key: one for one in found_in(store, now, keys=every)}
+
+    async def _with_its_url(self, id: str) -> Listing:
+        """What lies in the store under an id, and at its URL's own key."""
+        tier = self._site.engine.tier
+        listing = UNLISTED if tier is None else self._softened(await tier.under([id]))
+        urls = {base_of(key) for key, _ in listing.entries if base_of(key) != key}
+        if not urls:
+            return listing
+        own = await self._under(urls)
+        return Listing(listing.entries + own.entries, own.partial, own.silent)
 
     def _key_of(self, id: str) -> Hashable:
         """The key in memory of which that is the digest, its variants' URLs too, else None."""
@@ -242,33 +293,33 @@ class Questions:
     def flights(self) -> list[dict[str, Any]]:
         """The loads in progress in this process, the oldest first. ``age`` in seconds."""
         engine = self._site.engine
-        now = engine.clock()
-        shown = [
-            {
-                "view": flight.load.name,
-                "url": url_of(flight.key),
-                "age": max(0.0, now - flight.began),
-                "waiters": len(flight.waiters),
-                "cause": flight.load.cause.what,
-                "elsewhere": flight.follows is not None,
-                "leads": flight.lease is not None,
-            }
-            for flight in list(engine.flights.values())
-        ]
-        return sorted(shown, key=lambda one: -one["age"])
+        return flights_of(list(engine.flights.values()), engine.clock())
 
     def workers(self) -> list[dict[str, Any]]:
         """The processes that share the store, this one among them, as each describes itself.
 
-        With memory alone it is this one only, and so it is, ``silent``, while the store does not
-        answer: of others nothing can be known then.
+        What another one says is as of its ``at``; it says so every ten seconds. With memory alone
+        it is this one only, and so it is, ``silent``, while the store does not answer: of others
+        nothing can be known then.
         """
         if not self.in_fleet:
             return [{**self._site.describe(), "worker": "", "here": True}]
-        workers: list[dict[str, Any]] = self._ask(self._others, [])
+        said: list[dict[str, Any]] = self._ask(self._others, [])
+        workers = [self._whole(one) for one in said]
         if not workers and not self._manager.looks_on:
             return [{**self._site.describe(), "worker": "", "here": True, "silent": True}]
         return workers
+
+    def _whole(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """What a worker said, with zeros for what it could not."""
+        host, pid, *_ = f"{said.get('worker', '')}::".split(":")
+        counted = self._site.engine.stats().items()
+        return {
+            "host": host, "pid": int(pid) if pid.isdecimal() else 0, "server": "",
+            "began": self._site.engine.clock(), "at": self._site.engine.clock(),
+            "stats": {name: {} if isinstance(value, Mapping) else 0 for name, value in counted},
+            "views": {}, **said,
+        }  # fmt: skip
 
     async def _others(self) -> list[dict[str, Any]]:
         tier = self._site.engine.tier
@@ -344,6 +395,11 @@ class Questions:
                 rest = path.removeprefix(shown)
                 return rest if rest.startswith("/") else f"/{rest}"
         return path
+
+
+def _found(listing: Listing) -> dict[Hashable, Found]:
+    """What was found in a store, by its keys."""
+    return {key: Found(key, entry) for key, entry in listing.entries}
 
 
 def twin(call: str) -> str:

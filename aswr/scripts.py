@@ -68,7 +68,8 @@ end
 """)
 
 # KEYS[1] numbers, KEYS[2] log; ARGV: 1 a number that the caller knows of, which does not count
-# where his clock is ahead; 2 the last one that the store has told him.
+# where his clock is ahead; 2 the last one that the store has told him. What is made here is kept
+# for a day, and then by who lives: see `_HORIZON`.
 _COUNT = (
     _TEXT
     + _NOW
@@ -82,6 +83,8 @@ if not epoch or last < tonumber(ARGV[2]) or not redis.call('ZSCORE', KEYS[2], '!
   last = math.max(now, known, tonumber(ARGV[2]))
   redis.call('HSET', KEYS[1], '!', epoch, '#', text(last))
   redis.call('ZADD', KEYS[2], '+inf', '!' .. epoch)
+  redis.call('PEXPIRE', KEYS[1], 86400000)
+  redis.call('PEXPIRE', KEYS[2], 86400000)
 end
 local function count()
   last = math.max(now, last + 1, known + 1)
@@ -95,17 +98,19 @@ end
 NUMBER: Final = Script(_COUNT + "return {text(count()), text(now), epoch}")
 
 # How long entries live at the most, in microseconds: ARGV[3] is what the caller knows of. Purges of
-# longer ago concern nothing any more.
+# longer ago concern nothing any more. Numbers and log are kept for a day longer, each time that a
+# worker gives a sign of life, and where entries turn out to live longer than was known.
 _HORIZON = """
 local horizon = tonumber(redis.call('HGET', KEYS[1], '~') or '0')
-if tonumber(ARGV[3]) > horizon then
-  horizon = tonumber(ARGV[3])
-  redis.call('HSET', KEYS[1], '~', text(horizon))
-end
 local function keep()
   local living = math.ceil(horizon / 1000) + 86400000
   redis.call('PEXPIRE', KEYS[1], text(living))
   redis.call('PEXPIRE', KEYS[2], text(living))
+end
+if tonumber(ARGV[3]) > horizon then
+  horizon = tonumber(ARGV[3])
+  redis.call('HSET', KEYS[1], '~', text(horizon))
+  keep()
 end
 """
 
@@ -262,6 +267,9 @@ return type(length) == 'table' and 0 or length
 
 # Say how a worker is. KEYS[1] its status; ARGV: text, milliseconds.
 DESCRIBE: Final = Script("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1")
+
+# What time it is there; nothing is changed by it. KEYS[1] names the server of a cluster.
+CLOCK: Final = Script("return redis.call('TIME')[1]")
 
 # Who the workers are. KEYS[1] workers.
 WORKERS: Final = Script("return redis.call('ZRANGE', KEYS[1], 0, -1)")

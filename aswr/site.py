@@ -33,10 +33,12 @@ from .render import BaseUrl, environ_of
 from .runtime import Runtime
 from .sharing import Sharing
 from .store import Store
+from .survey import flights_of, in_short, renews
 from .tiers import Shared
 
 MARK = "__aswr_view__"
 MOST_DESCRIBED = 50  # views of which a process tells the others; those with the most hits
+MOST_FLIGHTS = 20  # loads in progress of which it does; the oldest
 SERVERS = ("gunicorn", "uvicorn", "granian", "hypercorn", "waitress", "uwsgi", "cheroot")
 EMPTY: Mapping[str, str] = {}
 VERB_LIMIT = 30.0  # seconds that a verb waits for the loop thread to see to it
@@ -141,16 +143,19 @@ class Site:
     def describe(self) -> dict[str, Any]:
         """This process, for who looks at all that share the store: plain values, a few KiB."""
         tallies = sorted(self.engine.tallies.values(), key=lambda tally: -tally.hits)
+        now = self.engine.clock()
+        flights = flights_of(list(self.engine.flights.values()), now)
         return {
             "host": host(),
             "pid": os.getpid(),
             "server": server_kind(),
             "versions": versions(),
             "began": self._began,
-            "at": self.engine.clock(),
+            "at": now,
             "stats": self.engine.stats(),
             "views": {tally.view: tally.counts() for tally in tallies[:MOST_DESCRIBED]},
             "jobs": self.jobs(),
+            "flights": in_short(flights, MOST_FLIGHTS),
         }
 
     def purge(self, purge: Callable[[Engine], Cleaning], twin: str) -> bool:
@@ -229,24 +234,53 @@ class Site:
         bare, query = split_path(path)
         assert isinstance(plain.base, ViewKey)
         _, view, function = self._resolve(path)
-        rules, loads = self.plan_of(view).rules, []
+        loads = []
         here = self.engine.urls.find(plain)[0].key
         for key in self.store.variants(bare):
             url = base_of(key)
             assert isinstance(url, ViewKey)
             same = url._replace(query=plain.base.query, extra=()) == plain.base._replace(extra=())
-            if not same or key == here or not self.store.used(key) or _is_scoped(url):
+            if not same or key == here or not self.store.used(key) or not renews(url):
                 continue
             if query is not None and url.query != plain.base.query:
                 continue
             entry = self.store.glance(key)
             if entry is None or entry.names or entry.passing:
                 continue
-            names, values = (key.names, key.values) if isinstance(key, VariantKey) else ((), ())
-            if (inputs := self._nobody(names, values, rules)) is not None:
-                load = view.load_url(self, url, function, compute_func, inputs)
-                loads.append(replace(load, key=key))
+            if (load := self._alone(key, view, function, compute_func)) is not None:
+                loads.append(load)
         return loads
+
+    def load_at(self, key: Hashable) -> Load | None:
+        """The load of what lies at a key, with the inputs that the key says and no caller.
+
+        None where its caller only has them. Raises `ValueError` where its view is not there.
+        """
+        url = base_of(key)
+        if not renews(url):
+            return None
+        assert isinstance(url, ViewKey)
+        path = url._replace(script_name="").url
+        _, found, view, function = self.route(path, host=url.host)
+        if (found.view, found.query) != (url.view, url.query):
+            raise NoView(f"{path!r} is answered by {found.view} by now", "purge it")
+        return self._alone(key, view, function)
+
+    def _alone(
+        self,
+        key: Hashable,
+        view: Decorated,
+        function: Callable[..., Any],
+        compute_func: Callable[..., Any] | None = None,
+    ) -> Load | None:
+        """The load of what lies at a view's key; None where no request has its inputs."""
+        url = base_of(key)
+        assert isinstance(url, ViewKey)
+        names, values = (key.names, key.values) if isinstance(key, VariantKey) else ((), ())
+        if (inputs := self._nobody(names, values, self.plan_of(view).rules)) is None:
+            return None
+        load = view.load_url(self, url, function, compute_func, inputs)
+        return replace(load, key=key)
 
     def purge_names(self, path: str) -> tuple[str, str | None]:
         """The path, and the query as it stands in keys, of what a purge names; None: every query.
@@ -313,15 +347,16 @@ class Site:
         return key, view, function
 
     def route(
-        self, path: str, fields: Mapping[str, str] = EMPTY
+        self, path: str, fields: Mapping[str, str] = EMPTY, host: str = ""
     ) -> tuple[RequestContext, ViewKey, Decorated, Callable[..., Any]]:
         """A request for ``path`` with these environ entries, and where it leads, unless raised.
 
+        ``host`` is another than the base URL's, where the app routes by it.
         Raises `ValueError`, with the cure, where no cached view answers GET there.
         """
         bare, query = split_path(path)
         app, base = self.app, self.base
-        host = base.host if self.by_host else ""
+        host = (host or base.host) if self.by_host else ""
         key = ViewKey("", base.script_name, bare, query or "", host, ())
         with app.app_context():
             context = app.request_context({**environ_of(key, base), **fields})
@@ -376,11 +411,6 @@ def query_of(rules: Rules, query_string: bytes) -> str:
     if rules.query == "read":
         return ""
     return canonical_query(query_string, None if rules.query is True else rules.query)
-
-
-def _is_scoped(key: ViewKey) -> bool:
-    """Is it one person's? Such entries load only with a caller."""
-    return isinstance(key.extra, tuple) and any(part[0] == "scope" for part in key.extra)
 
 
 def _no_path(app: str, view: Decorated, view_args: Mapping[str, Any], takes: set[str]) -> str:

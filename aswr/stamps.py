@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
+from .events import Purger
 from .keys import ViewKey, base_of
 
 MOST = 10_000  # names; beyond, the oldest purges become one that concerns everything before them
@@ -26,12 +27,16 @@ MICRO = 1_000_000
 
 
 class Purge(NamedTuple):
-    """What one purge concerns: tags, and keys as `names_of` gives them; or everything."""
+    """What one purge concerns: tags, and keys as `names_of` gives them; or everything.
+
+    ``why`` says who made it; in a log of purges that is not kept.
+    """
 
     tags: tuple[str, ...] = ()
     keys: tuple[Hashable, ...] = ()
     everything: bool = False
     soft: bool = False  # served once more while it is renewed
+    why: Purger = "elsewhere"
 
 
 class Marks:

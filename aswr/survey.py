@@ -1,17 +1,20 @@
-"""What is stored, in plain values for people: one row an entry.
+"""What is stored, and what is being loaded, in plain values for people: one row each.
 
-Any thread; reads, and changes nothing. Knows keys, entries and the store; must not know Flask.
+Any thread; reads, and changes nothing. Knows keys, entries, flights and the store; must not know
+Flask.
 """
 
 import heapq
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from .codec import Answer, Entry
 from .fieldtext import named
+from .flight import Flight
 from .keys import CallKey, VariantKey, ViewKey, base_of, digest, view_of
 from .policy import Window, window
 from .store import Store
@@ -92,6 +95,18 @@ def variant_of(key: Hashable) -> dict[str, str]:
     return shown
 
 
+def renews(key: Hashable) -> bool:
+    """May what lies there be loaded anew without its caller? Then its key says all that it needs.
+
+    Not what is one person's, by ``scope=``; nor a call, or a view that was called otherwise than
+    by routing, of whose arguments the key has no more than what stands for them.
+    """
+    url = base_of(key)
+    if not isinstance(url, ViewKey) or url.args:
+        return False
+    return not (isinstance(url.extra, tuple) and any(part[0] == "scope" for part in url.extra))
+
+
 def plain(value: Any) -> str:
     """A canonical value as text: most are text, or their type beside their value."""
     if value is None:
@@ -126,7 +141,8 @@ def left_of(entry: Entry, now: float) -> float:
 def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any]:
     """An entry, for people. Times are in seconds since the epoch, ``age``, ``left`` and ``cost``
     in seconds; ``left`` is what is left of the state that it is in; ``size`` in bytes; ``by`` the
-    process that loaded it, and ``cause`` why, one of `events.Because`; empty where unknown.
+    process that loaded it, and ``cause`` why, one of `events.Because`; empty where unknown;
+    ``renews`` as of that function.
     """
     answer = entry.value if isinstance(entry.value, Answer) else None
     return {
@@ -149,6 +165,7 @@ def row(key: Hashable, entry: Entry, now: float, uses: int = 0) -> dict[str, Any
         "by": entry.by.process,
         "cause": entry.by.cause,
         "uses": uses,
+        "renews": renews(key),
         "tags": list(entry.tags),
         "status": None if answer is None else answer.status,
         "reads": list(entry.names),
@@ -238,3 +255,29 @@ def rows_of(
     for _ in every:
         pass  # of no rows at all none is looked at
     return [row(one.key, one.entry, now, one.uses) for one in picked], count
+
+
+def flights_of(flights: Iterable[Flight], now: float) -> list[dict[str, Any]]:
+    """Loads in progress, the oldest first. ``age`` in seconds.
+
+    ``elsewhere``: another process loads, and this one waits for that; ``leads``: this one loads for
+    all of them.
+    """
+    rows = [
+        {
+            "view": flight.load.name,
+            "url": url_of(flight.key),
+            "age": max(0.0, now - flight.began),
+            "waiters": len(flight.waiters),
+            "cause": flight.load.cause.what,
+            "elsewhere": flight.follows is not None,
+            "leads": flight.lease is not None,
+        }
+        for flight in flights
+    ]
+    return sorted(rows, key=lambda one: -one["age"])
+
+
+def in_short(flights: Iterable[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
+    """The first of such rows, as they are told to other processes: long URLs are cut."""
+    return [{**one, "url": _short(one["url"])} for one in islice(flights, most)]

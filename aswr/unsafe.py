@@ -31,7 +31,7 @@ def outdate(site: Site, request: Request, response: Response) -> None:
         if site.knows(path) and (purge := _purge(site, path, query_string)) is not None:
             site.purge_soon(purge)
     if groups := string_list(response.headers.getlist("Cache-Group-Invalidation")):
-        site.purge_soon(lambda engine: engine.purge_tags(groups))
+        site.purge_soon(lambda engine: engine.purge_tags(groups, why="unsafe"))
 
 
 def _purge(
@@ -48,7 +48,7 @@ def _purge(
     view = find_view(site.app.view_functions.get(endpoint))
     # A cached view that is out of sight may have whatever it likes of the query in its key.
     query = None if view is None else query_of(site.plan_of(view).rules, query_string)
-    return lambda engine: engine.purge_path(path, query)
+    return lambda engine: engine.purge_path(path, query, why="unsafe")
 
 
 def _named(request: Request, response: Response) -> Iterator[tuple[str, bytes]]:

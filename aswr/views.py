@@ -54,12 +54,14 @@ class Pass:
     """Run the view as Flask would, in the caller's request.
 
     ``detail`` and ``fwd`` say why in ``Cache-Status``; ``names`` are the inputs that the URL is
-    known to read; ``body``: a render calls, and this is what it wants run.
+    known to read, and ``key`` is where its answer would lie, as far as that was looked for;
+    ``body``: a render calls, and this is what it wants run.
     """
 
     detail: str = ""
     fwd: str = "bypass"
     names: tuple[str, ...] = ()
+    key: Hashable = None
     body: Callable[..., Any] | None = None
 
 
@@ -186,6 +188,8 @@ class CachedView:
             _, function = flight.body
             flight.body = None
             return Pass(body=function)
+        if flight is not None and flight.trial:  # it reads for who called it, and nothing follows
+            return Pass(body=self._body)
         asked = self.ask(self._site(context), context, args, kwargs)
         if isinstance(asked, Pass):
             return asked
@@ -209,7 +213,7 @@ class CachedView:
         if asked is None:
             return Pass("an argument cannot be keyed")
         if asked.scoped and differs_from_cookie(context):
-            return Pass("writes session")
+            return Pass("writes session", key=asked.key)
         return asked
 
     def find(self, asked: Asked, uses: bool = True) -> Found:
@@ -222,9 +226,10 @@ class CachedView:
         return _inputs_of(asked).carried(names)
 
     @property
-    def asks_in_requests(self) -> bool:
-        """Has it `unless=`, `key=` or `scope=`, to be called in a request?"""
-        return any(call is not None for call in (self._unless, self._key_of, self._scope))
+    def asks_in_requests(self) -> tuple[str, ...]:
+        """Those it has of `unless=`, `key=` and `scope=`, which are called in a request."""
+        calls = {"unless=": self._unless, "key=": self._key_of, "scope=": self._scope}
+        return tuple(name for name, call in calls.items() if call is not None)
 
     def _asked(
         self, site: Site, context: RequestContext, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -286,7 +291,7 @@ class CachedView:
             if found.inputs is not None:
                 kind = asked.plan.rules.kind
                 self.notes.passes(found.inputs.carried(found.names), kind)
-            return Pass(found.why, names=found.names)
+            return Pass(found.why, names=found.names, key=found.key)
         more, tally = self._more(asked.context), engine.tallies[self.name]
         given = serve(engine, tally, found, lambda: self.load(asked, found), more)
         if given is None:
@@ -298,11 +303,11 @@ class CachedView:
         if wants is not None and wants.only_if_cached:
             return unsatisfied(asked.context)
         if wants is not None and wants.no_store:
-            return Pass("no-store", fwd="request", names=found.names)
+            return Pass("no-store", fwd="request", names=found.names, key=found.key)
         if passing := asked.site.sharing.passes(asked.key.view, engine.clock()):
-            return Pass(passing, names=found.names)
+            return Pass(passing, names=found.names, key=found.key)
         if engine.closed:
-            return Pass("closed")
+            return Pass("closed", key=found.key)
         return Pending(self.load(asked, found), missed(engine, asked.key, found))
 
     def _note_reads(self, names: tuple[str, ...]) -> None:
@@ -374,14 +379,14 @@ class CachedView:
         if result is None:
             older = self._older(context, pending, now, "soft-timeout")
             if older is None:
-                engine.ledger.note_miss(self.name, pending.load.key)
+                engine.ledger.note_miss(self.name, pending.load.key, pending.missed.seconds)
                 raise engine.waited_out(pending.load)
             return older
         entry = engine.store.glance(pending.load.base)
         names = () if entry is None else entry.names
         self._note_reads(names)
         if result.how is How.PASS:
-            return Pass(result.detail, names=names)
+            return Pass(result.detail, names=names, key=pending.load.key)
         if result.how is How.FAILED:
             return self._failed(context, pending, result, now)
         tally, more = engine.tallies[self.name], self._more(context)
@@ -407,7 +412,8 @@ class CachedView:
             if result.first and isinstance(result.value, BaseException):
                 tell_monitors(context.app, result.value)
             return older
-        self._site(context).engine.ledger.note_miss(self.name, pending.load.key)
+        ledger = self._site(context).engine.ledger
+        ledger.note_miss(self.name, pending.load.key, pending.missed.seconds)
         if isinstance(result.value, BaseException):
             raise result.value
         given = failed(result.value, pending.missed, **self._more(context))
@@ -442,7 +448,7 @@ class CachedView:
         if site.config["ASWR_STRICT"] and (cause := self.notes.never(step.detail)):
             raise UnkeyedInput(cause)
         if step.body is None:  # counted before it runs: it may raise
-            site.engine.ledger.note_pass(self.name, step.detail or step.fwd)
+            site.engine.ledger.note_pass(self.name, step.key, step.detail or step.fwd)
         blocking = site.plan_of(self).blocking
         return Passing(self.name, site, blocking, step.body or self._body, args, kwargs)
 

@@ -4,19 +4,23 @@ Asks what a request would ask, of the same code; where nothing is stored it rend
 nothing. Any thread but aswr's loop; waits for that one render.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from flask import g
 from flask.ctx import RequestContext
 
 from .calls import instance_maker
 from .codec import Entry
-from .cures import cure, failing
+from .cures import UNKNOWN, cure, failing, slow
+from .emission import Emission
 from .fieldtext import named
 from .flight import Fate, Flight, Load, Loaded
+from .freshness import said
 from .ledger import error_of
 from .lookup import Found
-from .names import Kind, key_of
+from .names import PERSONS, Kind, describe, key_of
+from .options import CONFIG, Plan
 from .policy import Verdict, covers
 from .site import NoView, Site, find_method
 from .survey import plain, row, variant_of
@@ -29,12 +33,25 @@ Ask = Callable[[Callable[[], Any]], Any]  # a coroutine function's result, from 
 _WORDS = {
     Verdict.FRESH: "hit", Verdict.STALE: "stale", Verdict.MISS: "miss", Verdict.PASS: "pass",
 }  # fmt: skip
+_UNKNOWN = f"unknown: {VERDICTS['unknown']}"
 _SAYS = {verdict: f"{word}: {VERDICTS[word]}" for verdict, word in _WORDS.items()}
 
 
 def environ_in(headers: Mapping[str, str]) -> dict[str, str]:
     """Header fields as environ entries."""
     return {key_of(name): value for name, value in headers.items()}
+
+
+class Late(NamedTuple):
+    """How long a load took; where that is too long what comes of it, and what would help.
+
+    ``ended``: it would have been, before it brought anything.
+    """
+
+    took: str
+    lines: Sequence[str] = ()
+    cures: Sequence[str] = ()
+    ended: bool = False
 
 
 class Why:
@@ -51,14 +68,17 @@ class Why:
         self._ask = ask
         self._steps: list[dict[str, Any]] = []
         self._rendered = False
+        self._before = ""  # what runs before the view in a request, and is not run here
+        self._unseen = ""  # the same, where not even a render runs it
         self._cures: list[str] = []
 
     def answer(self) -> dict[str, Any]:
         """The verdict, the steps to it, and what would help.
 
         ``verdict`` is "hit", "stale", "miss", "unstored" (a miss whose answer is not to be stored),
-        "pass" or "none", where no cached view comes to answer; ``steps`` are pairs of a name and
-        what is to be said; ``rendered`` whether the view was run.
+        "pass", "none", where no cached view comes to answer, or "unknown", where that depends on
+        what is not run here; ``steps`` are pairs of a name and what is to be said; ``rendered``
+        whether the view was run.
         """
         verdict = self._walk()
         return {
@@ -110,19 +130,24 @@ class Why:
     ) -> None:
         """What runs in a request before the view is reached, and does not here."""
         app, names = context.app, (None, *context.request.blueprints)
-        lines = []
+        plan, lines = self._site.plan_of(view), []
         if any(app.before_request_funcs.get(name) for name in names):
             lines.append(
                 "before_request hooks are not run for this look: what they leave in g is missing, "
                 "and what they answer themselves is not seen"
             )
+            self._before = "a before_request hook"
+            self._unseen = "" if plan.run_before_request else self._before
         if any(app.url_value_preprocessors.get(name) for name in names):
             lines.append("url_value_preprocessors are not run for this look")
+            self._before = self._before or "a url_value_preprocessor"
         if function is not view.wrapper and not hasattr(function, "view_class"):
             lines.append(
                 "decorators above @cacher are not run for this look: they may answer themselves, "
                 "or call the view with more"
             )
+            self._before = self._before or "a decorator above @cacher"
+            self._unseen = self._unseen or ("" if plan.public else self._before)
         if lines:
             self._say("hooks", *lines)
 
@@ -134,7 +159,10 @@ class Why:
             args = () if cls is None else (instance_maker(None, function)(),)
             asked = view.ask(self._site, context, args, dict(context.request.view_args or {}))
         except Exception as error:  # of the app's own code
-            calls = "unless=, key= or scope=" if view.asks_in_requests else "the view's class"
+            calls = _listed(view.asks_in_requests, "or") or "the view's class"
+            if self._before:
+                self._say("request", f"{calls} fails: {error!r}", f"with {self._before} it may not")
+                return self._unknown()
             self._say("request", f"{calls} fails, and the request with it: {error!r}")
             return "none"
         if isinstance(asked, Pass):
@@ -152,15 +180,19 @@ class Why:
         self._say_reads(view, asked, found)
         if found.why:
             self._say_noted(found)
-            self._say("verdict", _SAYS[Verdict.PASS], f"because {_it(found.why)}")
             carried = () if found.inputs is None else found.inputs.carried(found.names)
+            because = f"because {_it(found.why)}"
+            if not carried and (unsure := self._unsure(found.names)):
+                self._say("verdict", _UNKNOWN, unsure, f"without it: it passes, {because}")
+                return self._unknown()
+            self._say("verdict", _SAYS[Verdict.PASS], because)
             self._cure(view, asked, carried, found.why)
             return "pass"
         verdict = self._say_stored(found)
         self._say_flight(found)
         if _lacks(found):
             verdict = self._missing(view, asked, found)
-        if verdict in ("hit", "stale", "miss"):
+        if verdict in ("hit", "stale", "miss", "unknown"):
             self._say("answer", *_answer(asked))
         return verdict
 
@@ -178,7 +210,13 @@ class Why:
             found = view.find(asked, uses=False)
         if not _lacks(found):
             self._say("store", "it lay in the shared store, and is in this process's memory now")
+        elif not self._ask(self._reachable):
+            self._say("store", "the shared store does not answer: it could not be asked")
         return found
+
+    async def _reachable(self) -> bool:
+        tier = self._site.engine.tier
+        return tier is None or bool((await tier.health()).get("reachable", True))
 
     def _say_reads(self, view: CachedView, asked: Asked, found: Found) -> None:
         inputs = found.inputs
@@ -218,6 +256,9 @@ class Why:
             lines.append("a load is started, nobody waits" if loads else "no load: held back")
         if verdict is Verdict.MISS and covers(entry, now):
             lines.append("if the load fails, what is stored is served (stale_if_error)")
+        if verdict is not Verdict.MISS and (unsure := self._unsure(found.names)):
+            self._say("verdict", _UNKNOWN, unsure, *(f"without it: {line}" for line in lines))
+            return self._unknown()
         self._say("verdict", *lines)
         return _WORDS[verdict]
 
@@ -257,22 +298,30 @@ class Why:
         return self._render(view, asked, found)
 
     def _render(self, view: CachedView, asked: Asked, found: Found) -> str:
-        load = view.load(asked, found)
+        load, trial = view.load(asked, found), self._site.engine.trial
         began, self._rendered = self._site.engine.clock(), True
         try:
-            loaded, flight = self._ask(lambda: self._site.engine.trial(load))
+            loaded, flight = self._ask(lambda: trial(load))
         except TimeoutError:
-            self._say("render", "rendered once to find out, and it took too long to wait for")
+            late = self._late(found, load, self._site.engine.clock() - began)
+            first = "rendered once to find out, and it took too long to wait for"
+            self._say("render", first, *late.lines)
+            self._cures += late.cures
             return "miss"
-        took = _span(began, self._site.engine.clock())
-        verdict, lines = self._outcome(view, asked, load, loaded, flight)
-        first = f"rendered once to find out, in {took}; nothing was stored"
+        late = self._late(found, load, self._site.engine.clock() - began)
+        verdict, lines = self._outcome(view, asked, load, loaded, flight, late)
+        first = f"rendered once to find out, in {late.took}; nothing was stored"
+        unsure = self._unsure((*loaded.names, *flight.names))
+        if unsure or verdict == "unknown":
+            lines += [_UNKNOWN, *filter(None, [unsure])]
+            verdict = self._unknown()
         self._say("render", first, *lines)
         return verdict
 
     def _outcome(
-        self, view: CachedView, asked: Asked, load: Load, loaded: Loaded, flight: Flight
-    ) -> tuple[str, list[str]]:
+        self, view: CachedView, asked: Asked, load: Load, loaded: Loaded, flight: Flight,
+        late: "Late",
+    ) -> tuple[str, list[str]]:  # fmt: skip
         """What a render came to: the verdict that a request would get, and what is to be said."""
         names = tuple(sorted({*loaded.names, *flight.names}))
         lines = _reads(view, asked, names)
@@ -287,11 +336,18 @@ class Why:
         if mine:
             self._cure(view, asked, carried, mine)
             return "pass", [*lines, f"this request would pass: {_it(mine)}"]
+        lines += late.lines
+        self._cures += late.cures
+        if late.ended:
+            return "miss", lines
         if loaded.fate is Fate.FAILED or loaded.failed:
+            lines.append(f"it failed: {error_of(loaded)}")
+            if self._unseen:
+                return "unknown", [*lines, f"with {self._unseen} it may not"]
             self._cures += [cure(loaded.detail, asked.plan) or failing(asked.plan)]
-            return "miss", [*lines, f"it failed: {error_of(loaded)}"]
+            return "miss", lines
         if loaded.fate is Fate.STORE:
-            return "miss", [*lines, self._would_be_stored(load, loaded)]
+            return "miss", [*lines, self._would_be_stored(asked, load, loaded)]
         why = loaded.detail or loaded.fate.value
         self._cures.append(cure(why, asked.plan))
         lines.append(f"it would not be stored: {why}")
@@ -299,10 +355,46 @@ class Why:
             lines.append("one caller gets it; whoever waits with him passes")
         return "unstored", lines
 
-    def _would_be_stored(self, load: Load, loaded: Loaded) -> str:
+    def _late(self, found: Found, load: Load, seconds: float) -> "Late":
+        """What comes of it that a load takes so long."""
+        times, limits = load.times, dict[str, float]()
+        if seconds > times.wait_timeout:
+            limits["wait_timeout"] = times.wait_timeout
+        if ends := times.load_timeout is not None and seconds > times.load_timeout:
+            limits["load_timeout"] = times.load_timeout or 0.0
+        took = duration(max(0.0, seconds))
+        if not limits:
+            return Late(took)
+        first = min(limits, key=limits.__getitem__)
+        given = "504" if first == "load_timeout" else "503"
+        if covers(found.entry, self._site.engine.clock()):
+            given = "what is stored (stale_if_error)"
+        lines = [f"that is above {first} ({limits[first]:.15g} s): who waits gets {given}"]
+        if not ends:
+            lines.append("the load goes on, and what it brings is used")
+        elif load.sync:
+            lines.append("a thread cannot be cancelled: it goes on, and what it brings is used")
+        else:
+            lines.append("load_timeout cancels it: it would not be stored")
+        cures = [slow(option, took) for option in limits]
+        return Late(took, lines, cures, ends and not load.sync)
+
+    def _unsure(self, names: Iterable[str]) -> str:
+        """What of these inputs might be another one in a request; empty if nothing."""
+        may = (n for n in dict.fromkeys(names) if n.startswith("g.") and n[2:] not in PERSONS)
+        absent = [name for name in may if not hasattr(g, name[2:])] if self._unseen else []
+        return f"it {describe(absent)}, which {self._unseen} may set" if absent else ""
+
+    def _unknown(self) -> str:
+        self._cures.append(UNKNOWN)
+        return "unknown"
+
+    def _would_be_stored(self, asked: Asked, load: Load, loaded: Loaded) -> str:
         now = self._site.engine.clock()
         ends = loaded.ends or load.times.deadlines(now, 0.0, 0.0)
         fresh, stale = _span(now, ends.fresh_until), _span(now, ends.stale_until)
+        if (jitter := load.times.jitter) and not _says_when(asked, loaded, now):
+            fresh += f" (by jitter up to {_span(0.0, jitter * (ends.fresh_until - now))} less)"
         return f"it would be stored, fresh for {fresh}, gone after {stale}"
 
     def _cure(self, view: CachedView, asked: Asked, carried: Iterable[str], why: str) -> None:
@@ -311,6 +403,14 @@ class Why:
         names = dict.fromkeys([*carried, *_inputs_in(why)])
         self._cures += [view.notes.cause(name, kind(name)) for name in names]
         self._cures.append(cure(why, asked.plan))
+
+
+def _says_when(asked: Asked, loaded: Loaded, now: float) -> bool:
+    """Does an answer say itself, of both its windows, how long they are?"""
+    answer = loaded.value
+    says = said(answer.status, Emission.own(answer), now)
+    lifetime = Emission(asked.plan, says, answer.status, scoped=asked.scoped).lifetime(0.0)
+    return lifetime.total is not None and lifetime.stale is not None
 
 
 def _lacks(found: Found) -> bool:
@@ -356,7 +456,30 @@ def _policy(site: Site, view: CachedView) -> list[str]:
         lines.append(f"vary={rules.vary!r}")
     if rules.ignore:
         lines.append(f"ignored: {', '.join(sorted(map(str, rules.ignore)))}")
+    return [*lines, *_set(plan, view)]
+
+
+def _set(plan: Plan, view: CachedView) -> list[str]:
+    """What else is set and counts for the verdict, beside the defaults."""
+    lines, times = [], []
+    for name in ("load_timeout", "soft_timeout", "wait_timeout", "jitter"):
+        value = getattr(plan.times, name)
+        if value != CONFIG[f"ASWR_{name.upper()}"]:
+            times.append(f"{name} {value:.15g}{'' if name == 'jitter' else ' s'}")
+    if times:
+        lines.append(", ".join(times))
+    if plan.statuses:
+        each = (f"{status} for {value:.15g} s" for status, value in plan.statuses.items())
+        lines.append(f"statuses {', '.join(each)}")
+    if plan.max_body != CONFIG["ASWR_MAX_BODY"]:
+        lines.append(f"max_body {count(plan.max_body)} bytes")
+    if calls := view.asks_in_requests:
+        lines.append(f"called in each request: {_listed(calls, 'and')}")
     return lines
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def _reads(view: CachedView, asked: Asked, names: Iterable[str]) -> list[str]:

@@ -101,6 +101,17 @@ def header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def headers(lines: Iterable[str]) -> dict[str, str]:
+    """Fields as of `header`; several of one name as a server joins them (RFC 9110 section 5.3)."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in map(header, lines):
+        known, before = found.get(name.lower(), (name, None))
+        if before is not None:
+            value = f"{before}{'; ' if name.lower() == 'cookie' else ','}{value}"
+        found[name.lower()] = known, value
+    return dict(found.values())
+
+
 # Verdicts of `Why`.
 
 VERDICTS: Final[Mapping[str, str]] = {
@@ -110,6 +121,7 @@ VERDICTS: Final[Mapping[str, str]] = {
     "unstored": "computed for each caller who waits: its answer is not to be stored",
     "pass": "the view runs in the caller's own request",
     "none": "no cached view answers this",
+    "unknown": "it depends on what is not run for this look",
 }
 
 # What happened: values as of `life.Happening.shown`.
@@ -135,7 +147,13 @@ KINDS: Final[Mapping[str, str]] = {
     "learned": "reads more",
     "job": "job",
 }
-_BEGAN: Final = (": began", ": no need")
+PURGERS: Final[Mapping[str, str]] = {
+    "code": "by the app's own code",
+    "unsafe": "by an unsafe request",
+    "desk": "by an operator",
+    "elsewhere": "by another process",
+}
+_BEGAN: Final = (": began", ": left", ": no need")
 _ENDS: Final = {"store": "", "pass": "it passes", "one": "for one caller only"}
 
 
@@ -148,12 +166,15 @@ def says(one: Mapping[str, Any], gap: str = " ") -> str:
         parts.append(f"took {duration(one['seconds'], gap)}")
     if one["reason"]:
         parts.append(_ENDS.get(one["reason"], one["reason"]))
+    if one["kind"] == "purged" and one["cause"]:
+        who = PURGERS.get(one["cause"], one["cause"])
+        parts.append(f"{who} at {one['by']}" if one["by"] else who)
     return "; ".join(filter(None, parts))
 
 
 def loaded_by(row: Mapping[str, Any]) -> str:
     """Who loaded what a row of `survey` is of, and why; "" where that is not known."""
-    by, cause = row["by"], row["cause"]
+    by, cause = row.get("by", ""), row.get("cause", "")
     return "; ".join(filter(None, (by, CAUSES.get(cause, cause))))
 
 

@@ -524,6 +524,10 @@ def test_the_api_says_what_the_desk_says(
     entries = desk.entries(search="report", sort="-size", limit=5)
     assert api(client, "entries?search=report&sort=-size&limit=5").json == entries
     assert api(client, "show?url=/report/2026").json == desk.show("/report/2026")
+    everything = desk.show("/report/2026", everything=True)
+    assert api(client, "show?url=/report/2026&everything=1").json == everything
+    asked = {"url": f"/report/2026?{'x' * 9000}", "everything": True}
+    assert api(client, "show", **asked).json == desk.show(**asked)
     (row,) = entries["entries"]
     assert api(client, f"entry/{row['id']}").json == desk.entry(row["id"])
     assert api(client, "latest?count=2").json == desk.latest(2)
@@ -536,6 +540,9 @@ def test_the_api_acts(client: FlaskClient, views: list[str]) -> None:
     """Refresh, load, why and purge do what the desk does, and say what came of it."""
     (done,) = api(client, "refresh", urls=["/report/2026"]).json
     assert (done["outcome"], views) == ("stored", ["report 2026"])
+    (row,) = api(client, "entries").json["entries"]
+    (done, other) = api(client, "refresh", ids=[row["id"], "f" * 32]).json
+    assert (done["url"], done["outcome"], other["outcome"]) == (row["url"], "stored", "unknown")
     assert api(client, "load", url="/report/2026").json["outcome"] == "fresh"
     assert (
         api(client, "load", url="/report/2026", force=True, why="warm").json["outcome"] == "stored"
@@ -591,6 +598,7 @@ def test_urls_are_refreshed_together(
         ("purge", {"everything": "yes"}, 400, "true or false"),
         ("refresh", {"urls": []}, 400, "refresh what?"),
         ("refresh", {"urls": ["/a"] * 101}, 413, "at most 100"),
+        ("refresh", {"ids": ["a"] * 101}, 413, "at most 100"),
         ("load", {"url": 1}, 400, "which url?"),
         ("load", {"url": "/hello", "why": "fun"}, 400, "why is one of"),
         ("why", {"url": "/hello", "headers": ["a"]}, 400, "texts by name"),
@@ -682,6 +690,9 @@ def test_the_overview_shows_flights(
     page = text_of(app.test_client().get("/aswr/").text)
     assert re.search(r"Loads in progress /slow \S+ · 1 waiting 12\u202fs", page)
     assert re.search(r"\.slow \u2013 0 0 0 0 1 0 \u2013 \u2013", page)
+    page = text_of(app.test_client().get("/aswr/workers").text)
+    here = f"{os.getpid()} on {platform.node()}"
+    assert re.search(rf"Loads in progress /slow \S+ · 1 waiting · {here} 12\u202fs", page)
     gate.open()
     waiting.result()
 
@@ -713,6 +724,35 @@ def test_entries_are_found_and_sorted(client: FlaskClient, clock: Any) -> None:
     page = client.get("/aswr/entries?sort=age&tag=reports").text
     assert 'aria-sort="descending"><a href="/aswr/entries?tag=reports&amp;sort=-age">' in page
     assert client.get("/aswr/entries?sort=colour").status_code == 400
+
+
+def test_bytes_that_are_no_text(client: FlaskClient, app: Flask, manager: CacheManager) -> None:
+    """What somebody made of them is shown as what it is, and hides nothing else."""
+
+    @app.get("/file")
+    @manager.cacher(timeout=60, tags=("caf\udce9",))
+    def file() -> str:
+        return "file"
+
+    @app.get("/search")
+    @manager.cacher(timeout=60)
+    def search() -> str:
+        raise ValueError("no \ud800")
+
+    client.get("/file")
+    client.get("/search")
+    for path in ("", "entries", "jobs"):
+        page = client.get(f"/aswr/{path}")
+        assert page.status_code == 200, path
+        page.data.decode()
+    assert "caf\\udce9" in client.get("/aswr/entries").text
+    assert "no \\ud800" in client.get("/aswr/").text
+
+
+def test_a_button_goes_back_to_a_page(client: FlaskClient) -> None:
+    """What no page's address has in it, such as a line break, leads to the overview."""
+    answer = send(client, "act/purge", everything="yes", back="/aswr/\r\nX: 1")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/aswr/")
 
 
 def test_an_entry_s_life(client: FlaskClient, clock: Any) -> None:
@@ -772,7 +812,7 @@ def test_buttons_go_back_and_say_what_they_did(client: FlaskClient, views: list[
         ({"tag": "reports"}, "Purged tag reports."),
         ({"everything": "yes"}, "Purged everything."),
         ({"url": "/nothing"}, "Nothing was purged: /nothing is no cached view&#39;s"),
-        ({"id": "none"}, "Nothing was purged: entry none is not stored any more."),
+        ({"entry": "none"}, "Nothing was purged: entry none is not stored any more."),
     ):
         location = send(client, "act/purge", **form).location
         assert location == "/aswr/"
@@ -781,6 +821,64 @@ def test_buttons_go_back_and_say_what_they_did(client: FlaskClient, views: list[
     assert "could not be loaded: RuntimeError" in client.get(location).text
     location = send(client, "act/refresh", url="/ip").location
     assert "is not stored: reads remote address" in client.get(location).text
+
+
+def refresh_buttons(page: str) -> list[tuple[str, str]]:
+    """What the buttons to refresh on a page name: the field, and its value."""
+    forms = re.findall(r'action="/aswr/act/refresh".*?</form>', page, re.DOTALL)
+    return [re.findall(r'name="(url|entry)" value="([^"]+)"', form)[0] for form in forms]
+
+
+def test_a_row_s_button_refreshes_that_row(
+    app: Flask, client: FlaskClient, clock: Any, views: list[str]
+) -> None:
+    """A variant that nobody read since is renewed by its row's button, and it alone."""
+    for language in ("de", "en"):
+        client.get("/hello", headers={"Accept-Language": language})
+    rows = api(client, "entries").json["entries"]
+    (row,) = (one for one in rows if "de" in one["variant"].values())
+    clock.tick(40)
+    assert ("entry", row["id"]) in refresh_buttons(client.get("/aswr/entries").text)
+    assert refresh_buttons(client.get(f"/aswr/entry/{row['id']}").text) == [("entry", row["id"])]
+    location = send(client, "act/refresh", entry=row["id"]).location
+    assert "Refreshed /hello in" in client.get(location).text
+    ages = {one["id"]: one["age"] for one in api(client, "entries").json["entries"]}
+    assert sorted(ages.values()) == [0, 40]
+    assert ages[row["id"]] == 0
+
+
+def test_what_needs_its_caller_has_no_button(app: Flask, manager: CacheManager) -> None:
+    """One person's entry is not for others to renew: no button, and an answer that says so."""
+
+    @app.get("/s")
+    @manager.cacher(timeout=60, scope=lambda: request.headers.get("X-User"))
+    def mine() -> str:
+        return "mine"
+
+    mount(app, manager)
+    client = app.test_client()
+    client.get("/s", headers={"X-User": "ann"})
+    (row,) = api(client, "entries").json["entries"]
+    assert refresh_buttons(client.get("/aswr/entries").text) == []
+    page = client.get(f"/aswr/entry/{row['id']}").text
+    assert refresh_buttons(page) == []
+    assert "Renewed by its own caller alone" in text_of(page)
+    location = send(client, "act/refresh", entry=row["id"]).location
+    said = "/s was not refreshed: only its own caller can renew it; purge it."
+    assert said in client.get(location).text
+    assert api(client, "entries").json["count"] == 1
+    location = send(client, "act/refresh", entry="f" * 32).location
+    assert f"{'f' * 32} was not refreshed: no such entry is stored." in client.get(location).text
+
+
+def test_what_is_not_stored_any_more_is_loaded_by_its_url(client: FlaskClient) -> None:
+    """The page of an entry that is gone has a button for its URL, which says so."""
+    client.get("/report/2026")
+    (row,) = api(client, "entries").json["entries"]
+    api(client, "purge", urls=["/report/2026"])
+    page = client.get(f"/aswr/entry/{row['id']}").text
+    assert refresh_buttons(page) == [("url", "/report/2026")]
+    assert "Load the URL" in page
 
 
 def test_buttons_say_where(client: FlaskClient) -> None:
@@ -816,10 +914,10 @@ def test_calls_are_purged_by_their_entry(
     rows = {one["url"]: one for one in api(client, "entries?search=price").json["entries"]}
     name = next(url for url in rows if url.endswith("(1)"))
     page = client.get("/aswr/entries").text
-    form = re.search(rf'name="id" value="({rows[name]["id"]})"', page)
+    form = re.search(rf'name="entry" value="({rows[name]["id"]})"', page)
     assert form is not None
-    assert f'name="id" value="{form[1]}"' in client.get(f"/aswr/entry/{form[1]}").text
-    said = client.get(send(client, "act/purge", id=form[1]).location).text
+    assert f'name="entry" value="{form[1]}"' in client.get(f"/aswr/entry/{form[1]}").text
+    said = client.get(send(client, "act/purge", entry=form[1]).location).text
     assert f"Purged {name}." in html.unescape(said)
     (left,) = api(client, "entries?search=price").json["entries"]
     assert left["url"].endswith("(2)")
@@ -928,6 +1026,10 @@ def test_why_is_explained(client: FlaskClient, views: list[str]) -> None:
     assert api(client, "entries").json["count"] == 0
     page = send(client, "why", url="/ip").text
     assert "What would help" in page
+    client.get("/hello", headers={"Accept-Language": "de"})
+    both = "Accept-Language: de\naccept-language: fr"
+    page = send(client, "why", url="/hello", headers=both).text
+    assert "v-hit" in page, "both of them count"
     assert "a header is written" in send(client, "why", url="/hello", headers="nonsense").text
     assert "name the path" in text_of(send(client, "why", url="hello").text)
 

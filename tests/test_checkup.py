@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import logging
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -315,6 +316,11 @@ class TestLoop:
         assert manager._runtime is None
 
 
+def settings_in(cure: str) -> dict[str, float]:
+    """The configuration that a cure says to write."""
+    return {name: float(value) for name, value in re.findall(r"(ASWR_\w+) = ([\d.]+)", cure)}
+
+
 WELL = {
     "name": "the store at redis://localhost", "reachable": True, "seconds": 0.001,
     "version": "7.2.4", "policy": "noeviction", "offset": 0.002, "workers": 3, "leases": 1,
@@ -343,6 +349,44 @@ class TestStore:
         assert "redis://127.0.0.1:1/0 does not answer within" in line["found"]
         assert "SECRET" not in json.dumps(lines) + caplog.text
         assert one(lines, "memory")
+
+    @pytest.mark.parametrize(
+        "config",
+        [{}, {"ASWR_STORE_TIMEOUT": 0.5}, {"ASWR_PROPAGATION": 8},
+         {"ASWR_STORE_TIMEOUT": 1 / 6, "ASWR_PROPAGATION": 1 / 3}],
+        ids=repr,
+    )  # fmt: skip
+    def test_its_cure_is_taken(self, make: Callable[..., Desk], config: dict[str, Any]) -> None:
+        """Whatever the configuration is, the cure gives the store more time, and is taken."""
+        for _ in range(3):
+            lines = make(cache="redis://127.0.0.1:1", **config).doctor()
+            longer = settings_in(one(lines, "store")["cure"])
+            assert longer["ASWR_STORE_TIMEOUT"] > config.get("ASWR_STORE_TIMEOUT", 0.25)
+            config = {**config, **longer}
+        make(cache="redis://127.0.0.1:1", **config)
+
+    @pytest.mark.parametrize(
+        ("timeout", "cure"),
+        [(0.25, {"ASWR_STORE_TIMEOUT": 0.5}),
+         (0.5, {"ASWR_STORE_TIMEOUT": 1, "ASWR_PROPAGATION": 2}), (0.9, {})],
+    )  # fmt: skip
+    def test_the_cure_of_a_slow_one(
+        self, make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, timeout: float,
+        cure: dict[str, float],
+    ) -> None:  # fmt: skip
+        """A store far away is to be given time, unless it has that; both keys are named."""
+
+        async def slow(tier: Tier) -> dict[str, Any]:
+            return {**WELL, "seconds": 0.2}
+
+        propagation = max(1, 2 * timeout)
+        desk = make(
+            cache=SimpleMemoryCache(), ASWR_STORE_TIMEOUT=timeout, ASWR_PROPAGATION=propagation
+        )
+        monkeypatch.setattr("aswr.plain.Plain.health", slow, raising=False)
+        line = one(desk.doctor(), "store", "warning")
+        assert "nearer" in line["cure"]
+        assert settings_in(line["cure"]) == cure
 
     def test_a_factory_that_fails(self, make: Callable[..., Desk]) -> None:
         """It is an error, and its text, which may tell a password, is nowhere."""

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ from aswr.cli import aswr, remote, shown, urls
 from aswr.cli import warm as warming
 from aswr.cli.remote import Remote, RemoteError
 from aswr.cli.screen import Cell, Column, Screen, clean, cut, fitted, width_of, wrap
-from aswr.cli.source import NOBODY, UNLISTED, Source
+from aswr.cli.source import NO_MEMORY, NOBODY, UNLISTED, Source
 from aswr.cli.top import Rates, Top, lines
 from aswr.cli.urls import BadList, Found, parse, read_all
 from aswr.desk import desk_of
@@ -525,20 +526,26 @@ ROW = {
 def test_what_is_asked_of_a_server() -> None:
     """Questions go below the mount point's api/, with the token; loads and purges as JSON."""
     answers = {"entries": saying({"entries": [], "count": 0}), "why": saying(VERDICT),
+               "show": saying({"entries": [], "life": []}),
                "purge": saying({**DONE, **SHARED, "purged": ["x"]})}  # fmt: skip
     named = lambda path: answers[path.partition("?")[0].rpartition("/")[2]](path)  # noqa: E731
     with serving(named) as (url, asked):
         remote = Remote(f"{url}/", "secret-token-0123")
         remote.entries(view="a b", tag="", state="", search="", sort="age", shared=True, limit=5)
+        remote.show("/x?y=1")
+        remote.show("/x", everything=True)
         remote.why("/x?y=1", {"Cookie": "a=b"})
         done = remote.purge(urls=["/a"] * 150, tags=["t"], stale=True)
         remote.purge(everything=True)
     assert [one[:3] for one in asked] == [
         ("GET", "/aswr/api/entries?view=a+b&sort=age&shared=1&limit=5", "Bearer secret-token-0123"),
+        *[("POST", "/aswr/api/show", "Bearer secret-token-0123")] * 2,
         ("POST", "/aswr/api/why", "Bearer secret-token-0123"),
         *[("POST", "/aswr/api/purge", "Bearer secret-token-0123")] * 3,
     ]
-    said = [json.loads(one[3]) for one in asked[1:]]
+    shown = [json.loads(one[3]) for one in asked[1:3]]
+    assert shown == [{"url": "/x?y=1", "everything": False}, {"url": "/x", "everything": True}]
+    said = [json.loads(one[3]) for one in asked[3:]]
     assert said[0] == {"url": "/x?y=1", "headers": {"Cookie": "a=b"}}
     assert [len(one["urls"]) for one in said[1:]] == [100, 50, 0]
     assert [one["tags"] for one in said[1:]] == [[], ["t"], []]
@@ -710,9 +717,7 @@ def test_answers_of_another_shape(args: list[str], answer: Any) -> None:
     with serving(saying(answer)) as (url, _):
         result = asked_of(url, *args, input="/a\n")
     if result.exit_code == 0:
-        assert (args, answer) in (
-            (["doctor"], []), (["warm", "--routes"], []),
-        )  # fmt: skip
+        assert (args, answer) == (["warm", "--routes"], [])
         return
     assert isinstance(result.exception, SystemExit), result.exception
     assert (result.exit_code, result.stdout) == (1, "")
@@ -806,7 +811,8 @@ def test_ls_as_json(shop: Flask) -> None:
     [["ls", "--state", "odd"], ["ls", "--sort", "odd"], ["show", "report"], ["show"],
      ["why", "/report", "-H", "no colon"], ["why", "/report", "-H", "A: b\r\nC: d"],
      ["purge"], ["purge", "--all", "/report"], ["purge", "--tag", ""], ["purge", "--all"],
-     ["refresh"], ["warm"], ["warm", "x", "--routes"], ["ls", "--limit", "0"], ["nothing"]],
+     ["refresh"], ["warm"], ["warm", "x", "--routes"], ["ls", "--limit", "0"],
+     ["top", "--interval", "nan"], ["nothing"]],
     ids=" ".join,
 )  # fmt: skip
 def test_usage(shop: Flask, args: list[str]) -> None:
@@ -841,6 +847,35 @@ def test_why(shop: Flask) -> None:
     assert (found["verdict"], found["asked"]) == ("hit", "here")
 
 
+def test_why_where_the_store_does_not_answer() -> None:
+    """It answers by itself, and says that it could not ask; no load of it waits for the store."""
+    app = Flask("cut-off")
+    manager = CacheManager(app, cache="redis://127.0.0.1:1")
+    calls: list[int] = []
+
+    @manager.memoize(timeout=60)
+    def price() -> int:
+        calls.append(1)
+        return 1
+
+    app.get("/")(manager.cacher(timeout=60)(lambda: str(price.sync())))
+    result = run(app, "why", "/")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("verdict\tmiss\t/\n")
+    assert "store\tthe shared store does not answer: it could not be asked" in result.stdout
+    assert "asked in a process of its own" in result.stderr
+    assert calls == [1]
+    assert json.loads(run(app, "why", "/", "--json").stdout)["asked"] == "alone"
+
+
+def test_why_of_fields_of_one_name(shop: Flask) -> None:
+    """A second -H of one name drops nothing of the first."""
+    shop.test_client().get("/basket")
+    fields = ("-H", "Cookie: items=3", "-H", "Cookie: other=1")
+    assert run(shop, "why", "/basket", *fields).stdout.startswith("verdict\tpass\t")
+    assert run(shop, "why", "/basket", *fields[2:]).stdout.startswith("verdict\thit\t")
+
+
 def test_why_renders_once_and_stores_nothing(shop: Flask) -> None:
     """Where nothing is stored the view is run once, which is said, and nothing is stored."""
     result = run(shop, "why", "/basket")
@@ -859,6 +894,27 @@ def test_refresh(shop: Flask, clock: Clock) -> None:
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert [line[0] for line in lines] == ["stored", "failed", "uncached"]
     assert lines[1][3] == r"RuntimeError: no disk \x1b[2J"
+
+
+def test_refresh_by_id(shop: Flask, clock: Clock) -> None:
+    """A single entry is refreshed by its id; one that is not there is exit code 1."""
+    clock.tick(5)
+    desk = desk_of(shop.extensions["aswr"], shop)
+    (row,) = desk.entries()["entries"]
+    result = run(shop, "refresh", row["id"])
+    assert (result.exit_code, result.stdout.split("\t")[0::2]) == (0, ["stored", "/report"])
+    assert desk.entries()["entries"][0]["age"] == 0
+    result = run(shop, "refresh", "f" * 32)
+    said = result.stdout.rstrip("\n").split("\t")
+    assert (result.exit_code, said[0], said[3]) == (1, "unknown", "no such entry is stored")
+
+
+def test_refresh_by_id_through_a_server() -> None:
+    """A server is asked for an entry as for a URL, and by the name that was given."""
+    with serving(saying([{**LOADED, **SHARED}])) as (url, asked):
+        result = asked_of(url, "refresh", "f" * 32)
+    assert result.stdout.startswith("stored\t")
+    assert json.loads(asked[0][3]) == {"ids": ["f" * 32]}
 
 
 @pytest.mark.parametrize("args", [["/report"], ["--tag", "reports"], ["--all", "--yes"]])
@@ -917,6 +973,7 @@ def test_doctor_finds_errors() -> None:
     (line,) = [one for one in result.stdout.splitlines() if one.startswith("error\t")]
     assert line.split("\t")[1] == "store"
     assert "is it up" in line.split("\t")[3]
+    assert "no server shares the store" not in result.stdout, "nobody knows that"
     result = run(app, "doctor", "--json")
     assert result.exit_code == 1
     assert "error" in {one["state"] for one in json.loads(result.stdout)}
@@ -1023,8 +1080,8 @@ def test_a_command_starts_no_jobs(starts: bool) -> None:
 @pytest.mark.parametrize(
     "args",
     [["ls"], ["stats"], ["show", "/front"], ["jobs"], ["purge", "/front"], ["refresh", "/front"],
-     ["warm", "--routes"], ["top"]],
-    ids=lambda args: args[0],
+     ["warm", "--routes"], ["top"], ["ls", "--memory"]],
+    ids=" ".join,
 )  # fmt: skip
 def test_nobody_to_ask(args: list[str]) -> None:
     """With the memory cache and no server named, commands say what to write, with exit code 2."""
@@ -1114,6 +1171,26 @@ def asked_of(url: str, *args: str, **options: Any) -> Result:
     return CliRunner().invoke(aswr, [*args], env=env, **options)
 
 
+@pytest.mark.parametrize("args", [["ls", "--search", "\udce9"], ["show", "/\udce9"]])
+def test_bytes_that_are_no_text(args: list[str]) -> None:
+    """An argument that is not UTF-8 is asked for as what it is."""
+    answer = {"entries": [], "count": 0, "life": [], "fleet": False}
+    with serving(saying(answer)) as (url, asked):
+        result = asked_of(url, *args)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert any("%E9" in path or b"\\udce9" in body for _, path, _, body in asked if body or path)
+
+
+def test_a_server_that_tells_less() -> None:
+    """One of a version before entries had their loader is understood: that is not known."""
+    older = {name: value for name, value in ROW.items() if name not in ("by", "cause")}
+    answer = {"entries": [older], "count": 1, "life": [], "fleet": False}
+    with serving(saying(answer)) as (url, _):
+        listed, shown = asked_of(url, "ls"), asked_of(url, "show", "/a")
+    assert listed.stdout.rstrip("\n").split("\t")[10:] == ["x", "", ""]
+    assert shown.exit_code == 0
+
+
 def test_many_questions_to_many_workers() -> None:
     """Where a purge took several questions, each worker that answered one is named."""
     answers = (json.dumps({**DONE, "worker": {"pid": n, "host": "a"}}).encode() for n in (7, 8))
@@ -1167,6 +1244,58 @@ def test_what_is_not_all(args: list[str], silent: bool) -> None:
         result = asked_of(url, *args)
     assert result.stdout
     assert (result.exit_code, result.stderr) == (int(silent), "only 1 of 9\n")
+
+
+def test_variants_that_were_not_looked_for() -> None:
+    """show says that there may be more, and how to see it, where the server says so."""
+    answer = {"entries": [ROW], "count": 1, "life": [], "partial": "", "silent": False}
+    for more in (True, False):
+        with serving(saying({**answer, "more": more})) as (url, _):
+            result = asked_of(url, "show", "/a")
+        words = "other variants may lie in the shared store: --all looks for them\n"
+        assert (result.exit_code, result.stderr) == (0, words if more else "")
+
+
+def of_a_fleet(path: str) -> tuple[int, dict[str, str], bytes]:
+    """A server whose store is silent, and whose memory has an entry."""
+    silence = {"entries": [], "count": 0, "partial": "the store did not answer", "silent": True}
+    memory = {"entries": [ROW], "count": 1, "source": "memory", "partial": "", "silent": False}
+    if path.endswith("/about"):
+        return saying({"fleet": True})(path)
+    return saying(silence if "shared=1" in path else memory)(path)
+
+
+def test_the_memory_of_a_server() -> None:
+    """ls --memory lists what the server itself has, be it one of a fleet, and asks no store."""
+    with serving(of_a_fleet) as (url, asked):
+        result = asked_of(url, "ls", "--memory", "--state", "fresh")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.split("\t")[7] == "/a"
+    assert not [one[1] for one in asked if "shared" in one[1]]
+    assert [one[1] for one in asked if "state=fresh" in one[1]]
+
+
+@pytest.mark.parametrize("args", [["ls"], ["ls", "--json"]], ids=" ".join)
+def test_the_memory_of_a_server_in_an_outage(args: list[str]) -> None:
+    """Where the store is silent the server's memory is listed, said to be that, exit code 1."""
+    with serving(of_a_fleet) as (url, asked):
+        result = asked_of(url, *args, "--search", "a")
+    assert "/a" in result.stdout
+    said = "the store did not answer: this is what the server's own memory has"
+    assert (result.exit_code, result.stderr) == (1, f"{said}\n")
+    assert all("search=a" in one[1] for one in asked if "entries" in one[1])
+    if "--json" in args:
+        found = json.loads(result.stdout)
+        assert (found["source"], found["partial"], found["silent"]) == ("memory", said, True)
+
+
+def test_a_command_has_no_memory(shop: Flask) -> None:
+    """ls --memory without a server says what to write; in a process at work it lists that one's."""
+    app = Flask("cut-off")
+    CacheManager(app, cache="redis://127.0.0.1:1")
+    result = run(app, "ls", "--memory")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {NO_MEMORY}\n")
+    assert run(shop, "ls", "--memory").stdout.split("\t")[7] == "/report"
 
 
 def test_a_server_that_is_away_is_tried_again() -> None:
@@ -1378,6 +1507,36 @@ def test_top_draws(shop: Flask, clock: Clock) -> None:
     assert top.line()[1] == "10.00"
 
 
+def test_top_shows_the_loads_of_all_workers() -> None:
+    """Those of the server that is asked are as of now, others' as of when they said so."""
+    load = {"url": "/slow", "waiters": 2, "cause": "miss"}
+    worker = {"host": "web1", "pid": 7}
+    mine = {**report(100.0, 1), "worker": "a", "here": True, "flights": [{**load, "age": 1.0}]}
+    other = {**report(92.0, 1), "worker": "b", "here": False, "host": "web2", "pid": 9}
+    told = {
+        "stats": {**report(100.0, 1), "app": "a", "worker": worker, "fleet": True},
+        "workers": [mine, {**other, "flights": [{**load, "url": "/late", "age": 40.0}]}],
+        "flights": [{**load, "age": 3.0}],
+    }
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        return 200, {}, json.dumps(told[path.rpartition("/")[2]]).encode()
+
+    with serving(answer) as (url, _):
+        top = Top(Source(Remote(url), "server", "s", "s"))
+        top.look()
+        loads = [(one["url"], one["age"], one["process"], one["said"]) for one in top.flights]
+        assert loads == [("/late", 40.0, "web2:9", 8.0), ("/slow", 3.0, "", 0.0)]
+        lines = text_of(lambda screen: top.draw(screen, 24), 100).splitlines()
+        late, slow = (next(one for one in lines if url in one) for url in ("/late", "/slow"))
+        assert late.split() == ["/late", "40", "s", "2", "miss", "web2:9", "8.0", "s", "ago"]
+        assert slow.split() == ["/slow", "3.0", "s", "2", "miss", "now"]
+        assert top.line()[-2] == "40.0"
+        told["workers"] = []
+        top.look()
+        assert "AS OF" not in text_of(lambda screen: top.draw(screen, 24), 100)
+
+
 def test_top_goes_on_without_an_answer(clock: Clock) -> None:
     """An answer that is missed is said to be so, with its age, and drawn is what was known."""
     worker = {"host": "web1", "pid": 7}
@@ -1448,6 +1607,20 @@ class Gone(io.StringIO):
 
     def write(self, text: str) -> int:
         raise OSError(errno.EPIPE, "Broken pipe")
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_answer_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, or no standard output at all, is an error in words."""
+    with pytest.raises(click.ClickException, match="cannot be written: No space left"):
+        Screen(Full()).line("x")
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(click.ClickException, match="no standard output"):
+        Screen()
 
 
 def test_a_pipe_that_nobody_reads() -> None:

@@ -745,12 +745,15 @@ def test_a_tick_is_loaded_once(bench: Bench, one: Process, two: Process) -> None
     two.get(Source())
     bench.clock.tick(5)
     led, own = Source(), Source()
-    assert one.tick(led.load, 5.0)
+    came: list[str] = []
+    assert one.tick(replace(led.load, on_came=came.append), 5.0)
     call = led.next()
-    two.tick(own.load, 5.0)
+    two.tick(replace(own.load, on_came=came.append), 5.0)
+    assert came == ["here"], "of what is under way elsewhere nobody knows what comes"
     call.give("new")
     bench.join()
     assert own.loads == 0
+    assert came == ["here", "elsewhere"]
     assert one.value() == two.value() == "new"
 
 

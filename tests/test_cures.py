@@ -2,7 +2,7 @@
 
 import pytest
 
-from aswr.cures import cure, failing
+from aswr.cures import cure, failing, slow
 from aswr.options import Plan
 from aswr.policy import Times
 
@@ -49,6 +49,12 @@ def test_statuses(status: int, text: str) -> None:
 def test_bounds(reason: str) -> None:
     """A bound is named as it is."""
     assert "(12 bytes here)" in cure(reason, PLAN)
+
+
+@pytest.mark.parametrize("option", ["load_timeout", "wait_timeout"])
+def test_loads_that_take_too_long(option: str) -> None:
+    """The limit that was too low is named, and what it would have to be above."""
+    assert f"raise {option}= above 6.0 s" in slow(option, "6.0 s")
 
 
 def test_failures() -> None:

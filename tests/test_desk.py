@@ -13,7 +13,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from aswr import CacheManager
-from aswr.desk import OFF, Desk, desk_of
+from aswr.desk import ELSEWHERE, OFF, Desk, desk_of
 from aswr.questions import MOST_SHOWN, local
 
 from .conftest import Background, Clock, Gate
@@ -161,6 +161,129 @@ class TestRefreshing:
         assert desk.settle(5)
         assert desk.flights() == []
         assert urls(desk.entries()) == ["/slow"]
+
+
+class TestRenewing:
+    """A single entry is renewed by its id, and nothing else."""
+
+    @staticmethod
+    def stored(desk: Desk) -> dict[str, float]:
+        """When each entry was stored, by its id."""
+        return {one["id"]: one["stored"] for one in desk.entries()["entries"]}
+
+    def renewed(self, desk: Desk, clock: Clock, id: str) -> set[str]:
+        """The ids of what is newer after a refresh of one entry, which is well; none is added."""
+        clock.tick(1)
+        before = self.stored(desk)
+        done = desk.refresh(id=id)
+        assert (done["outcome"], done["reason"]) == ("stored", "")
+        after = self.stored(desk)
+        assert set(after) == set(before)
+        return {id for id, at in after.items() if at > before[id]}
+
+    def test_a_variant_that_is_not_in_use(self, app: Flask, desk: Desk, clock: Clock) -> None:
+        """It is loaded as what it is a variant of, and the others stay as they are."""
+        for one in ("1", "2"):
+            ask(app, "/tongue", headers={"X-One": one})
+        row = next(one for one in desk.entries()["entries"] if "2" in one["variant"].values())
+        assert row["renews"]
+        assert self.renewed(desk, clock, row["id"]) == {row["id"]}
+        assert ask(app, "/tongue", headers={"X-One": "2"}).text == "2"
+
+    def test_what_keys_say(self, app: Flask, manager: CacheManager, clock: Clock) -> None:
+        """Any path, query, value of ``key=`` and mount is in the key: each is renewed by itself."""
+        desk = desk_of(manager, app)
+        define(app, manager, clock, key=lambda: request.headers.get("X-Plan"))
+        for path in ("/page/caf%C3%A9%20%26%25?q=a%26b", "/page/a:b@c", "/"):
+            ask(app, path, headers={"X-Plan": "paid"})
+            ask(app, path)
+        Client(DispatcherMiddleware(Flask("root"), {"/my shop": app.wsgi_app})).get("/my%20shop/")
+        rows = desk.entries()["entries"]
+        assert len(rows) == 7
+        for row in rows:
+            assert self.renewed(desk, clock, row["id"]) == {row["id"]}, row["url"]
+
+    def test_hosts(self, clock: Clock) -> None:
+        """Where an app routes by host, an entry of any host is renewed, by that host's view."""
+        app = Flask("shop", host_matching=True, static_folder=None)
+        manager = CacheManager(app, clock=clock, base_url="https://a.example")
+        for host in ("a", "b"):
+            view = manager.cacher(timeout=60)(lambda host=host: host)
+            app.add_url_rule("/x", host, view, host=f"{host}.example")
+        for host in ("a", "b"):
+            app.test_client().get("/x", base_url=f"https://{host}.example")
+        desk = desk_of(manager, app)
+        for row in desk.entries()["entries"]:
+            assert self.renewed(desk, clock, row["id"]) == {row["id"]}
+        manager.close()
+
+    def test_what_needs_its_caller(self, app: Flask, manager: CacheManager, clock: Clock) -> None:
+        """What is one person's, or of arguments that nobody has, stays as it is: that is said."""
+
+        @app.get("/s")
+        @manager.cacher(timeout=60, scope=lambda: request.headers.get("X-User"))
+        def mine() -> str:
+            return "mine"
+
+        @manager.memoize(60)
+        def price(article: str) -> str:
+            return article
+
+        given = manager.cacher(timeout=60)(lambda name: name)
+        app.add_url_rule("/given", "given", lambda: given("x"))
+        desk = desk_of(manager, app)
+        ask(app, "/s", headers={"X-User": "ann"})
+        ask(app, "/given")
+        with app.app_context():
+            price.sync("tea")
+        clock.tick(1)
+        before = self.stored(desk)
+        assert len(before) == 3
+        for row in desk.entries()["entries"]:
+            assert not row["renews"]
+            done = desk.refresh(id=row["id"])
+            assert (done["url"], done["outcome"]) == (row["url"], "kept")
+            assert done["reason"] == "only its own caller can renew it; purge it"
+        assert self.stored(desk) == before
+        assert desk.refresh("/s")["outcome"] == "stored", "by its URL it is for nobody"
+
+    def test_a_url_that_reads_more_by_now(self, app: Flask, manager: CacheManager) -> None:
+        """What is loaded then lies elsewhere, and the entry is as it was, which is said."""
+        more = []
+
+        @app.get("/more")
+        @manager.cacher(timeout=60)
+        def page() -> str:
+            return f"{request.headers.get('X-One')} {more and request.headers.get('X-Two')}"
+
+        desk = desk_of(manager, app)
+        ask(app, "/more", headers={"X-One": "1"})
+        (row,) = desk.entries()["entries"]
+        more.append(True)
+        done = desk.refresh(id=row["id"])
+        assert (done["outcome"], done["reason"]) == ("stored", ELSEWHERE)
+        assert self.stored(desk)[row["id"]] == row["stored"]
+        assert desk.entries()["count"] == 2
+
+    def test_what_is_not_there(self, app: Flask, desk: Desk, manager: CacheManager) -> None:
+        """An id of nothing, and an entry of a view that is gone, are told apart."""
+        assert desk.refresh(id="f" * 32)["outcome"] == "unknown"
+        assert desk.refresh(id="f" * 32)["reason"] == "no such entry is stored"
+        ask(app, "/")
+        (row,) = desk.entries()["entries"]
+        app.view_functions["home"] = manager.cacher(timeout=60)(lambda: "x")
+        done = desk.refresh(id=row["id"])
+        assert (done["outcome"], "by now" in done["reason"]) == ("uncached", True)
+        app.view_functions["home"] = lambda: "x"
+        assert "is not cached" in desk.refresh(id=row["id"])["reason"]
+
+    def test_with_urls(self, app: Flask, desk: Desk) -> None:
+        """URLs and ids are refreshed together, and told in that order."""
+        ask(app, "/tongue", headers={"X-One": "1"})
+        (row,) = desk.entries()["entries"]
+        done = desk.refresh_all(["/", "/plain"], [row["id"], "0" * 32])
+        assert [one["url"] for one in done] == ["/", "/plain", "/tongue", "0" * 32]
+        assert [one["outcome"] for one in done] == ["stored", "uncached", "stored", "unknown"]
 
 
 class TestPurging:
@@ -542,6 +665,7 @@ class TestApps:
         desk = desk_of(manager, app)
         done = desk.refresh("/")
         assert (done["outcome"], done["reason"]) == ("pass", OFF)
+        assert desk.refresh(id="f" * 32)["reason"] == OFF
         assert desk.load("/", force=False, why="warm")["reason"] == OFF
         told = desk.purge(urls=["/"], everything=True)
         assert (told["purged"], told["reason"]) == ([], OFF)

@@ -12,10 +12,11 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-from flask import Flask, abort, g, request
+from flask import Flask, Response, abort, g, request
 from flask.views import MethodView
 
 from aswr import CacheManager, events, signals
+from aswr.errors import LoadTimeout
 from aswr.events import Event, Events
 from aswr.keys import CallKey, VariantKey, ViewKey, base_of
 from aswr.urls import MOST_NAMES
@@ -201,18 +202,18 @@ class TestViews:
         assert len(heard.of("load_started")) == len(heard.of("load_finished")) == 1
 
     @pytest.mark.parametrize(
-        ("ask", "reason"),
+        ("ask", "reason", "path"),
         [
-            (lambda client: client.post("/"), "method"),
-            (lambda client: client.get("/?off=1"), "unless"),
-            (lambda client: client.get("/", headers={"Cookie": "who=me"}), "reads cookie who"),
+            (lambda client: client.post("/"), "method", ""),
+            (lambda client: client.get("/?off=1"), "unless", ""),
+            (lambda client: client.get("/", headers={"Cookie": "who=me"}), "reads cookie who", "/"),
         ],
     )
     def test_a_pass(
         self, app: Flask, manager: CacheManager, heard: Heard, ask: Callable[[Any], Any],
-        reason: str,
+        reason: str, path: str,
     ) -> None:  # fmt: skip
-        """A pass is told once, with its reason."""
+        """A pass is told once, with its reason, and the URL's key where that was looked for."""
 
         @app.route("/", methods=["GET", "POST"])
         @manager.cacher(timeout=60, unless=lambda: "off" in request.args)
@@ -224,7 +225,8 @@ class TestViews:
         heard.clear()
         ask(client)
         told = heard.one("pass")
-        assert (view_named(told), told.reason, told.key) == ("home", reason, None)
+        assert (view_named(told), told.reason) == ("home", reason)
+        assert (told.key.path if isinstance(told.key, ViewKey) else "") == path
         assert not heard.of("hit", "stale", "miss", "load_started")
 
     def test_a_pass_that_raises(self, app: Flask, manager: CacheManager, heard: Heard) -> None:
@@ -375,6 +377,67 @@ class TestViews:
         assert ask_wsgi(app, "/").status_code == 504
         assert manager.join(5)
         assert heard.one("load_failed").reason.startswith("LoadTimeout: ")
+        assert not heard.of("load_finished", "published")
+
+    def test_a_thread_that_takes_too_long(
+        self, app: Flask, manager: CacheManager, heard: Heard, gate: Gate
+    ) -> None:
+        """Its load has failed when its time is up, however long it takes; its answer is stored."""
+
+        @app.get("/")
+        @manager.cacher(timeout=60, load_timeout=0.05)
+        def home() -> str:
+            gate.hold()
+            return "x"
+
+        assert ask_wsgi(app, "/").status_code == 504
+        failed = heard.one("load_failed")
+        assert failed.reason.startswith("LoadTimeout: ")
+        assert isinstance(failed.error, LoadTimeout)
+        assert failed.token is heard.one("load_started").token
+        counts = manager.stats()
+        assert (counts["loads"], counts["load_failures"]) == (1, 1)
+        took = counts["load_seconds"]
+        assert took == failed.seconds
+        gate.open()
+        assert manager.join(5)
+        assert heard.one("published").reason == "after its time was up"
+        assert heard.one("published").token is failed.token
+        assert heard.one("load_failed") is failed
+        assert not heard.of("load_finished")
+        counts = manager.stats()
+        assert (counts["loads"], counts["load_failures"], counts["load_seconds"]) == (1, 1, took)
+
+    def test_a_thread_that_fails_too_late(
+        self, app: Flask, manager: CacheManager, heard: Heard, gate: Gate
+    ) -> None:
+        """What it raises when its load has failed already is no second failure."""
+
+        @app.get("/")
+        @manager.cacher(timeout=60, load_timeout=0.05)
+        def home() -> str:
+            gate.hold()
+            raise RuntimeError("no database")
+
+        assert ask_wsgi(app, "/").status_code == 504
+        gate.open()
+        assert manager.join(5)
+        assert heard.one("load_failed").reason.startswith("LoadTimeout: ")
+        assert not heard.of("load_finished", "published")
+
+    @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+    def test_a_miss_tells_the_wait(
+        self, app: Flask, manager: CacheManager, heard: Heard, ask: Callable[[Flask, str], Any]
+    ) -> None:
+        """A miss has the seconds that its caller has waited, at whatever door."""
+
+        @app.get("/")
+        @manager.cacher(timeout=60, public=True)
+        def home() -> str:
+            return "x"
+
+        ask(app, "/")
+        assert heard.one("miss").seconds >= manager.stats()["seconds_waited"] > 0
 
     def test_closed(self, app: Flask, manager: CacheManager, clock: Clock, heard: Heard) -> None:
         """Once the cache is closed nobody waits for a load: who finds nothing passes."""
@@ -523,6 +586,21 @@ class TestFunctions:
             assert price.sync() == 5
             assert asyncio.run(price()) == 5
         assert [(event.kind, event.reason) for event in heard] == [("pass", "closed")] * 2
+        assert {type(event.key) for event in heard} == {CallKey}
+
+    def test_a_miss_tells_the_wait(self, app: Flask, manager: CacheManager, heard: Heard) -> None:
+        """A miss has the seconds that its caller has waited, failed or not."""
+
+        @manager.memoize(timeout=60)
+        def price(fails: bool) -> int:
+            return 5 // (not fails)
+
+        with app.app_context():
+            price.sync(False)
+            with pytest.raises(ZeroDivisionError):
+                asyncio.run(price(True))
+        first, second = heard.of("miss")
+        assert first.seconds + second.seconds >= manager.stats()["seconds_waited"] > 0
 
     def test_a_call_that_is_purged(self, app: Flask, manager: CacheManager, heard: Heard) -> None:
         """Its purge is told under its key, so that its life has it."""
@@ -558,6 +636,42 @@ class TestPurges:
         """A purge says what is purged, each thing once."""
         purge(manager)
         assert [(event.kind, event.reason) for event in heard] == [("purged", r) for r in reasons]
+        assert {event.cause for event in heard} == {events.Cause("code")}
+
+    def test_who_purges(self, app: Flask, manager: CacheManager, heard: Heard) -> None:
+        """A purge says who made it: an operator, an unsafe request, or the app's own code."""
+        from aswr.desk import desk_of
+
+        @app.route("/a", methods=["GET", "POST"])
+        @manager.cacher(timeout=60)
+        def page() -> Response:
+            return Response("x", headers={"Cache-Group-Invalidation": '"x"'})
+
+        @manager.memoize(timeout=60)
+        def price() -> int:
+            return 5
+
+        client, desk = app.test_client(), desk_of(manager, app)
+        client.get("/a")
+        with app.app_context():
+            price.sync()
+        heard.clear()
+        client.post("/a")
+        assert {(e.reason, e.cause.what) for e in heard.of("purged") if e.cause} == {
+            ("/a", "unsafe"), ("tag x", "unsafe"),
+        }  # fmt: skip
+        client.get("/a")
+        rows = desk.entries()["entries"]
+        heard.clear()
+        desk.purge(urls=["/a"], tags=["x"], everything=True, stale=True)
+        desk.purge(ids=[row["id"] for row in rows])
+        assert len(heard.of("purged")) == 3 + len(rows) == 5
+        assert {event.cause for event in heard.of("purged")} == {events.Cause("desk")}
+        heard.clear()
+        with app.app_context():
+            price.invalidate()
+            asyncio.run(manager.ainvalidate("/a"))
+        assert [event.cause for event in heard] == [events.Cause("code")] * 2
 
     def test_evicted(self, app: Flask, clock: Clock) -> None:
         """What had to make room is told with its key; what was purged or replaced is not."""

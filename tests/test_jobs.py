@@ -1,9 +1,13 @@
-"""Periodic refreshes: the ticker that another one may stand in for, and knowing that loads began.
+"""Periodic refreshes: the ticker that another one may stand in for, and what came of each tick.
 
 What jobs do is tested in `test_manager`, in the way that users see it.
 """
 
+from collections import Counter
+
 import pytest
+
+from aswr.jobs import _said
 
 
 class Ticks:
@@ -63,3 +67,82 @@ def test_loads_of_a_tick_have_begun(app, manager, ticks, gate):
     gate.open()
     assert manager.join(5)
     assert manager.loop().call(manager._jobs.begun, "test", "", 5) is None
+
+
+def came(manager):
+    """Of the only job: how many loads it began, and what came of each time that it was due."""
+    (job,) = manager.jobs()
+    return job.loads, [what for _, what in job.history]
+
+
+def test_a_load_that_another_process_saw_to_is_none(app, manager, ticks, clock):
+    """What is known only when its flight has asked the others is told then: they had loaded."""
+    app.add_url_rule("/x", view_func=manager.cacher(timeout=20)(lambda: "x"))
+    manager.schedule_periodic_refresh("/x", 10)
+    told = []
+    manager.subscribe(told.append, "job", "load_started")
+    engine = manager.site_of(app).engine
+    answer = manager.loop().loop.create_future()
+
+    async def consult(flight):
+        elsewhere = await answer
+        if elsewhere:
+            engine._settle(flight, None)
+        return elsewhere
+
+    engine._consult = consult
+    manager.start()
+    ((_, tick),) = ticks.jobs.values()
+    due = clock()
+
+    async def run():
+        tick()
+        await manager._jobs.begun()
+
+    manager.loop().call(run, "test", "", 5)
+    assert came(manager) == (0, []), "nobody knows yet"
+    clock.tick(3)
+    manager.loop().post(answer.set_result, True)
+    assert manager.join(5)
+    assert came(manager) == (0, ["left 1 load to other processes"])
+    assert manager.jobs()[0].history[0][0] == due
+    assert [(event.kind, event.reason) for event in told] == [
+        ("job", "/x: left 1 load to other processes")
+    ]
+
+
+def test_a_load_that_is_queued_counts_when_it_begins(app, manager, ticks, gate):
+    """Where there is no room, a job's load is one when it begins, or none if a visitor's did."""
+    held = manager.cacher(timeout=20)(lambda: gate.hold() or "x")
+    app.add_url_rule("/held", "held", held)
+    app.add_url_rule("/x", "x", manager.cacher(timeout=20)(lambda: "x"))
+    app.add_url_rule("/y", "y", manager.cacher(timeout=20)(lambda: "y"))
+    for path in ("/held", "/x", "/y"):
+        manager.schedule_periodic_refresh(path, 10)
+    engine = manager.site_of(app).engine
+    engine._max_loads = 1
+    manager.start()
+
+    async def run():
+        for _, tick in list(ticks.jobs.values()):
+            tick()
+            await manager._jobs.begun()
+
+    manager.loop().call(run, "test", "", 5)
+    gate.await_arrival()
+    assert {job.path: job.loads for job in manager.jobs()} == {"/held": 1, "/x": 0, "/y": 0}
+    app.test_client().get("/x")
+    gate.open()
+    assert manager.join(5)
+    assert {job.path: [what for _, what in job.history] for job in manager.jobs()} == {
+        "/held": ["began 1 load"], "/x": ["no need"], "/y": ["began 1 load"],
+    }  # fmt: skip
+    assert [job.loads for job in manager.jobs()] == [1, 0, 1]
+
+
+def test_what_comes_of_several_loads_is_one_line():
+    """A path and its variants are one time that a job was due."""
+    assert _said(Counter(here=2, elsewhere=1)) == "began 2 loads, left 1 load to other processes"
+    assert _said(Counter(here=1, needless=1)) == "began 1 load"
+    assert _said(Counter(elsewhere=2)) == "left 2 loads to other processes"
+    assert _said(Counter(needless=2)) == "no need"

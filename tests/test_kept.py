@@ -56,6 +56,16 @@ def test_a_page_is_kept_short() -> None:
     assert first.by is second.by
 
 
+def test_tags_that_read_like_a_loader() -> None:
+    """What is equal to another kind of thing does not stand for it."""
+    commons = Commons()
+    tags = ("web1:4711", "miss")
+    for entry in (page(1, tags=tags), page(2)):
+        kept, _ = commons.short(entry)
+        assert isinstance(kept, Kept)
+        assert (type(kept.by), kept.entry()) == (Loader, entry)
+
+
 def test_pages_of_other_kinds_share_the_fields_that_are_equal() -> None:
     """A header field is one object for all who have it, whatever else they say."""
     commons = Commons()

@@ -33,7 +33,7 @@ LAYERS = """
     stored
     signals
     flight  recorder
-    urls  bodies  backlog  ledger
+    urls  bodies  backlog  ledger  survey
     landing
     board
     concert  render
@@ -50,7 +50,6 @@ LAYERS = """
     manager
     measures
     metrics  tracing
-    survey
     life  why
     checkup
     questions

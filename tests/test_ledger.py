@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aswr.codec import Entry
-from aswr.events import Event
+from aswr.events import Cause, Event
 from aswr.flight import Fate, Loaded
 from aswr.keys import CallKey, VariantKey, ViewKey
 from aswr.ledger import Ledger, error_of
@@ -64,21 +64,22 @@ def test_what_is_evicted_names_its_view(ledger: Ledger, heard: list[Event]) -> N
 
 
 @pytest.mark.parametrize(
-    ("purge", "where", "told"),
+    ("purge", "process", "told"),
     [
-        (Purge(keys=("/a", ("/b", "c=1"), ("/d", ""))), "", ["/a", "/b?c=1", "/d"]),
-        (Purge(tags=("x", "y"), soft=True), "", ["tag x (stale)", "tag y (stale)"]),
-        (Purge(everything=True), " elsewhere", ["everything elsewhere"]),
-        (Purge(keys=(CALL,), soft=True), " elsewhere", ["shop:price elsewhere (stale)"]),
+        (Purge(keys=("/a", ("/b", "c=1"), ("/d", "")), why="code"), "", ["/a", "/b?c=1", "/d"]),
+        (Purge(tags=("x", "y"), soft=True, why="desk"), "", ["tag x (stale)", "tag y (stale)"]),
+        (Purge(everything=True), "", ["everything"]),
+        (Purge(keys=(CALL,), soft=True, why="unsafe"), "web1:7", ["shop:price (stale)"]),
     ],
     ids=repr,
 )
 def test_what_is_purged(
-    ledger: Ledger, heard: list[Event], purge: Purge, where: str, told: list[str]
+    ledger: Ledger, heard: list[Event], purge: Purge, process: str, told: list[str]
 ) -> None:
-    """Each thing that a purge names is told of, where it was purged, and how."""
-    ledger.note_purged(purge, where)
+    """Each thing that a purge names is told of, who purged it, and how."""
+    ledger.note_purged(purge, process)
     assert [event.reason for event in heard] == told
+    assert {event.cause for event in heard} == {Cause(purge.why, process=process)}
     keys = {event.key for event in heard}
     assert keys == ({CALL} if CALL in purge.keys else {None})
 

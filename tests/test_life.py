@@ -9,7 +9,9 @@ from aswr import CacheManager
 from aswr.desk import desk_of
 from aswr.events import Events
 from aswr.keys import CallKey, ViewKey, digest
+from aswr.ledger import Ledger
 from aswr.life import LIVES, MOST, Life
+from aswr.stamps import Purge
 
 from .conftest import Clock
 
@@ -17,8 +19,13 @@ URL = ViewKey("shop:view", "", "/a", "", "", ())
 
 
 @pytest.fixture
-def events() -> Events:
-    return Events("shop", lambda: 5.0, lambda: None)
+def ledger() -> Ledger:
+    return Ledger("shop", lambda: 5.0, lambda: None)
+
+
+@pytest.fixture
+def events(ledger: Ledger) -> Events:
+    return ledger.events
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def test_nobody_pays_before_it_begins(events: Events) -> None:
     (one,) = life.latest(10)
     assert one.shown() == {
         "at": 5.0, "kind": "published", "view": "shop:view", "url": "/a", "id": digest(URL),
-        "url_id": digest(URL), "seconds": 2.0, "reason": "", "cause": "",
+        "url_id": digest(URL), "seconds": 2.0, "reason": "", "cause": "", "by": "",
     }  # fmt: skip
     json.dumps(one.shown())
 
@@ -55,37 +62,48 @@ def test_it_is_bounded(events: Events, life: Life) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "concerns"),
+    ("purge", "concerns"),
     [
-        ("/a", True), ("/a (stale)", True), ("/a elsewhere", True), ("/a?b=1", True),
-        ("/a?b=1 elsewhere (stale)", True), ("everything", True), ("tag x", True),
-        ("tag x?y", False), ("/ab", False), ("tag xy", False), ("/", False), ("x", False),
+        (Purge(keys=("/a",)), True), (Purge(keys=("/a",), soft=True), True),
+        (Purge(keys=(("/a", "b=1"),), soft=True), True), (Purge(everything=True), True),
+        (Purge(tags=("x",)), True), (Purge(tags=("y", "x"), soft=True), True),
+        (Purge(tags=("x?y",)), False), (Purge(keys=("/ab",)), False),
+        (Purge(keys=("/a (stale)",)), False), (Purge(tags=("x (stale)",)), False),
+        (Purge(tags=("xy",)), False), (Purge(keys=("/",)), False),
     ],
+    ids=str,
 )  # fmt: skip
 def test_which_purges_belong_to_a_life(
-    events: Events, life: Life, reason: str, concerns: bool
+    ledger: Ledger, life: Life, purge: Purge, concerns: bool
 ) -> None:
-    """Those of its path, of one of its tags, and of everything; no others."""
-    events.tell("purged", reason=reason)
+    """Those of its path, of one of its tags, and of everything; no others, whatever they end in."""
+    ledger.note_purged(purge)
     found = life.of({digest(URL)}, {"/a"}, ["x"])
     assert bool(found) is concerns
 
 
-def test_a_tag_with_a_question_mark(events: Events, life: Life) -> None:
+def test_a_tag_with_a_question_mark(ledger: Ledger, life: Life) -> None:
     """A tag's name is taken as it is."""
-    events.tell("purged", reason="tag a?b")
+    ledger.note_purged(Purge(tags=("a?b",)))
     assert life.of({digest(URL)}, {"/a"}, ["a?b"])
     assert not life.of({digest(URL)}, {"/a"}, ["a"])
 
 
-def test_calls_have_no_path(events: Events, life: Life) -> None:
+def test_calls_have_no_path(ledger: Ledger, events: Events, life: Life) -> None:
     """The purge of one call is of its own life alone, and of no other call's."""
     tea, milk = CallKey("shop:price", ("tea",)), CallKey("shop:price", ("milk",))
     events.tell("published", "shop:price", tea)
     events.tell("published", "shop:price", milk)
-    events.tell("purged", "shop:price", tea, reason="shop:price")
+    ledger.note_purged(Purge(keys=(tea,)))
     assert [one.kind for one in life.of({digest(tea)})] == ["published", "purged"]
     assert [one.kind for one in life.of({digest(milk)})] == ["published"]
+
+
+def test_who_purged(ledger: Ledger, life: Life) -> None:
+    """With a purge stands who made it, and the process, if it was another one."""
+    ledger.note_purged(Purge(keys=("/a",), why="desk"), "web1:7")
+    ledger.note_purged(Purge(everything=True, why="unsafe"))
+    assert [(one.cause, one.by) for one in life.latest(2)] == [("desk", "web1:7"), ("unsafe", "")]
 
 
 def test_a_life(app: Flask, manager: CacheManager, clock: Clock) -> None:
@@ -124,7 +142,7 @@ def test_a_life(app: Flask, manager: CacheManager, clock: Clock) -> None:
         ("load_finished", "miss", "store"),
         ("learned", "", "header X-One"),
         ("published", "", ""),
-        ("purged", "", "tag x (stale)"),
+        ("purged", "code", "tag x (stale)"),
         ("load_started", "stale", ""),
         ("load_failed", "stale", "RuntimeError: no database"),
     ]

@@ -19,6 +19,7 @@ from flask import Flask, request, session
 from prometheus_client.parser import text_string_to_metric_families
 
 from aswr import CacheManager
+from aswr.desk import desk_of
 from aswr.measures import CLASSES, METRICS, reason_class
 from aswr.metrics import prometheus
 from aswr.tally import BOUNDS
@@ -100,6 +101,43 @@ class TestCounters:
         assert scrape("aswr_saved_seconds_total", view=page) == exported.stats()["seconds_saved"]
         waited = exported.stats()["seconds_waited"]
         assert scrape("aswr_waited_seconds_total", view=page) == pytest.approx(waited) != 0
+
+    def test_waits_are_those_of_callers(self, app, exported, registry, clock, page):
+        """Who refreshes or warms is no caller, nor is what a load's code asks for on his behalf."""
+
+        @exported.memoize(timeout=5)
+        def part() -> str:
+            return "part"
+
+        @app.get("/whole")
+        @exported.cacher(timeout=20, refresh_margin=10)
+        def whole() -> str:
+            return part.sync()
+
+        def waits() -> tuple[float, float]:
+            exported.join()
+            scrape = Scrape(registry)
+            names = (name_of(whole), name_of(part))
+            one, two = (scrape("aswr_waits_total", view=name) or 0.0 for name in names)
+            return one, two
+
+        client, desk = app.test_client(), desk_of(exported, app)
+        desk.load("/whole", force=False, why="warm")
+        clock.tick(6)
+        exported.refresh("/whole")
+        clock.tick(12)
+        client.get("/whole")  # stale: renewed for nobody who waits
+        assert waits() == (0, 0)
+        with app.app_context():
+            part.refresh()
+        assert waits() == (0, 0)
+        clock.tick(60)
+        client.get("/whole")
+        assert waits() == (1, 1)
+        clock.tick(6)
+        with app.app_context():
+            part.sync()
+        assert waits() == (1, 2)
 
     def test_loads_are_a_histogram(self, app, exported, registry, page):
         """Load times are counted in the classes of the tallies, cumulated, failed loads too."""
@@ -340,10 +378,11 @@ class TestRegistration:
 
     def test_a_manager_that_is_gone_takes_its_samples_with_it(self, registry):
         """A registry keeps no manager alive."""
-        manager = CacheManager(Flask("short"))
+        app = Flask("short")  # the manager holds it weakly
+        manager = CacheManager(app)
         prometheus(manager, registry)
         assert Scrape(registry)("aswr_entries", app="short") == 0
-        del manager
+        del app, manager
         gc.collect()
         assert Scrape(registry)("aswr_entries", app="short") is None
 

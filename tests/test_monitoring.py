@@ -6,11 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from aswr.events import Because
 from aswr.measures import CLASSES, METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -165,6 +166,13 @@ def test_values_of_labels_exist() -> None:
     assert len(pairs) >= 4
     for label, value in pairs:
         assert value in known[label]
+
+
+def test_causes_are_those_that_there_are() -> None:
+    """The manual's row of `aswr.cause` has each value that a load's span may have, and no other."""
+    (row,) = [line for line in MANUAL.splitlines() if line.startswith("| `aswr.cause` |")]
+    said = re.findall(r"`(\w+)`", row.split("|")[2])
+    assert sorted(said) == sorted(get_args(Because))
 
 
 class TestDashboard:

@@ -20,7 +20,9 @@ from aswr.survey import (
     Wanted,
     check_sort,
     found_in,
+    in_short,
     plain,
+    renews,
     row,
     rows_of,
     url_of,
@@ -127,7 +129,7 @@ def test_a_row() -> None:
         "path": "/a", "query": "x=1", "variant": {"header X": "1"}, "state": "fresh",
         "stored": NOW, "fresh_until": NOW + 60, "stale_until": NOW + 90, "error_until": NOW + 120,
         "age": 0.0, "left": 60.0, "size": 1, "cost": 0.5, "by": "web1:7", "cause": "stale",
-        "uses": 3, "tags": ["t"], "status": 200, "reads": [], "reason": "",
+        "uses": 3, "renews": True, "tags": ["t"], "status": 200, "reads": [], "reason": "",
     }  # fmt: skip
     json.dumps(shown)
 
@@ -284,3 +286,22 @@ def test_a_site(app: Flask, manager: CacheManager, purge: Callable[[CacheManager
     purge(manager)
     rows = rows_in(site.store, site.engine.clock())
     assert [one for one in rows if one["state"] != "note"] == []
+
+
+def test_what_renews() -> None:
+    """What a key says all of may be loaded anew without its caller, and nothing else."""
+    url = view_key()
+    for key in (url, VariantKey(url, ("header X",), ("1",)), url._replace(extra=(("key", "a"),))):
+        assert renews(key), key
+    scoped = url._replace(extra=(("key", "a"), ("scope", "ann")))
+    called = url._replace(args=(("x",), ()))
+    for key in (scoped, VariantKey(scoped, (), ()), called, CallKey("shop:price", ()), "strange"):
+        assert not renews(key), key
+
+
+def test_loads_in_short() -> None:
+    """Others are told of the first so many loads, and of no URL more than fits a line."""
+    rows = [{"url": "/" + "x" * length, "age": 1.0} for length in (5, 5000, 5)]
+    told = in_short(rows, 2)
+    assert [len(one["url"]) for one in told] == [6, LONGEST]
+    assert rows[1]["url"].endswith("x")

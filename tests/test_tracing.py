@@ -204,6 +204,23 @@ class TestLoads:
         assert "in broken" in event.attributes["exception.stacktrace"]
         assert load.attributes["aswr.outcome"] == "failed"
 
+    def test_a_span_ends_when_its_load_s_time_is_up(self, app, ask, loads, manager, gate, exporter):
+        """A thread may go on for ever; the span is that of a failure, and ends once."""
+
+        @app.get("/page")
+        @manager.cacher(timeout=20, load_timeout=0.05)
+        def page() -> str:
+            gate.hold()
+            return "late"
+
+        ask("/page")
+        ended = exporter.get_finished_spans()
+        (load,) = [span for span in ended if span.name.startswith("aswr.load ")]
+        gate.open()
+        assert loads() == [load]
+        assert load.attributes["aswr.outcome"] == "failed"
+        assert load.attributes["aswr.reason"].startswith("LoadTimeout: ")
+
     def test_a_5xx_is_an_error_too(self, app, ask, loads, manager):
         """A load that answers 503 has failed, though nothing was raised."""
         app.add_url_rule("/page", "page", manager.cacher(timeout=20)(lambda: ("busy", 503)))
@@ -344,6 +361,9 @@ class TestVerdicts:
             return "done"
 
         app.add_url_rule("/page", "page", lambda: compute.sync())
+        assert ask("/page").attributes == {}
+        manager.close()  # then each call passes
+        manager.clear()
         assert ask("/page").attributes == {}
 
     def test_a_load_s_span_gets_no_verdict(self, ask, app, manager, loads):

@@ -1,22 +1,38 @@
 """Why: what it says of a URL is what a request for it then gets, and it changes nothing."""
 
+import asyncio
+import functools
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, Response, abort, g, make_response, redirect, request, session
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    g,
+    got_request_exception,
+    has_request_context,
+    make_response,
+    redirect,
+    request,
+    session,
+)
 from flask.views import MethodView, View
 
 import aswr
 from aswr import CacheManager, UnkeyedInput, questions
+from aswr.cures import UNKNOWN
 from aswr.desk import Desk, desk_of
 from aswr.words import VERDICTS
 
-from .conftest import Background, Clock, Gate
+from .conftest import PATIENCE, Background, Clock, Gate
 
 
 @dataclass
@@ -170,6 +186,78 @@ class TestTime:
         told = "timeout 2592000.25 s, refresh_margin 1.25 s\nstale_if_error 1234567 s"
         assert told in says(said, "policy")
         assert "gone after 30 d" in says(said, "render")
+
+    def test_options_that_matter(self, shop: Shop) -> None:
+        """What is set beside the defaults, and counts, is listed; defaults are not."""
+        shop.page(lambda: "x", "/plain")
+        assert says(shop.why("/plain"), "policy").count("\n") == 1
+        shop.page(
+            lambda: "x", load_timeout=2, soft_timeout=0.5, wait_timeout=5, jitter=0.1,
+            statuses={404: 30}, max_body=1000, unless=lambda: False, scope=lambda: None,
+        )  # fmt: skip
+        assert says(shop.why(), "policy").splitlines()[2:] == [
+            "load_timeout 2 s, soft_timeout 0.5 s, wait_timeout 5 s, jitter 0.1",
+            "statuses 404 for 30 s",
+            "max_body 1,000 bytes",
+            "called in each request: unless= and scope=",
+        ]
+
+    @pytest.mark.parametrize("how", ["def", "async", "blocking"])
+    def test_longer_than_a_load_may_take(self, shop: Shop, how: str) -> None:
+        """A load that outlasts its limit is never stored, unless it is a thread's."""
+
+        def view() -> str:
+            shop.clock.tick(0.6)
+            return "x"
+
+        async def aview() -> str:
+            return view()
+
+        shop.page(view if how == "def" else aview, load_timeout=0.2, blocking=how == "blocking")
+        said = shop.why()
+        rendered = says(said, "render")
+        assert said["verdict"] == "miss"
+        assert "in 600 ms" in rendered
+        assert "above load_timeout (0.2 s): who waits gets 504" in rendered
+        assert ("it would not be stored" in rendered) is (how == "async")
+        assert ("it would be stored" in rendered) is (how != "async")
+        assert said["cures"] == ["raise load_timeout= above 600 ms, or let the view be done sooner"]
+
+    def test_longer_than_anybody_waits(self, shop: Shop) -> None:
+        """Who waits is turned away, and the load fills the cache all the same."""
+
+        def view() -> str:
+            shop.clock.tick(6)
+            return "x"
+
+        shop.page(view, wait_timeout=5, stale_if_error=600)
+        said = shop.why()
+        assert "above wait_timeout (5 s): who waits gets 503" in says(said, "render")
+        assert "it would be stored" in says(said, "render")
+        (cure,) = said["cures"]
+        assert cure.startswith("raise wait_timeout= above 6.0 s")
+        shop.get()
+        shop.clock.tick(70)
+        assert "who waits gets what is stored" in says(shop.why(), "render")
+
+    def test_within_its_limits(self, shop: Shop) -> None:
+        """What is done in time is stored, and nothing is said of limits."""
+        shop.page(lambda: shop.clock.tick(1) or "x", load_timeout=2, wait_timeout=2)
+        said = shop.why()
+        assert "that is above" not in says(said, "render")
+        assert said["cures"] == []
+
+    @pytest.mark.parametrize(
+        ("control", "text"),
+        [("", "fresh for 30 s (by jitter up to 15 s less), gone after 1 min"),
+         ("s-maxage=20", "fresh for 10 s (by jitter up to 5.0 s less), gone after 20 s"),
+         ("s-maxage=20, stale-while-revalidate=10", "fresh for 20 s, gone after 30 s")],
+    )  # fmt: skip
+    def test_jitter(self, shop: Shop, control: str, text: str) -> None:
+        """How much less than that it may be is said; what the answer says itself holds."""
+        fields = {"Cache-Control": control} if control else {}
+        shop.page(lambda: ("x", fields), jitter=0.5)
+        assert f"it would be stored, {text}" in says(shop.why(), "render")
 
     def test_without_a_timeout(self, shop: Shop) -> None:
         """Where the view's own Cache-Control decides, it is said so, with what it comes to."""
@@ -742,14 +830,89 @@ class TestHooks:
         shop.app.before_request(lambda: setattr(g, "user", "ann"))
         shop.page(lambda: "x", **{option: lambda: g.user == "" or None})
         said = shop.why()
-        assert said["verdict"] == "none"
-        assert "unless=, key= or scope= fails" in says(said, "request")
+        assert (said["verdict"], said["cures"]) == ("unknown", [UNKNOWN])
+        assert f"{option}= fails" in says(said, "request")
         assert "before_request hooks are not run" in says(said, "hooks")
+
+    def test_what_fails_without_them_as_well(self, shop: Shop) -> None:
+        """Where there are no hooks, what fails is what a request comes to."""
+        shop.page(lambda: "x", unless=lambda: g.user)
+        said = shop.why()
+        assert (said["verdict"], said["cures"]) == ("none", [])
+
+    @pytest.mark.parametrize("above", [False, True])
+    @pytest.mark.parametrize(
+        "view",
+        [lambda: g.lang, lambda: g.get("lang", "en"), lambda: str(sorted(g)), lambda: abort(503)],
+        ids=["fails", "shares", "all", "status"],
+    )
+    def test_a_render_that_counts_on_them(
+        self, shop: Shop, view: Callable[[], str], above: bool
+    ) -> None:
+        """What a render without them came to is no verdict; that, and what to do, is said."""
+        if above:
+            page = shop.manager.cacher(timeout=60)(view)
+
+            @functools.wraps(page)
+            def guarded() -> Any:
+                g.lang = "de"
+                return page()
+
+            shop.app.add_url_rule("/", "page", guarded)
+        else:
+            shop.app.before_request(lambda: setattr(g, "lang", "de"))
+            shop.page(view)
+        for _ in range(2):
+            said = shop.why()
+            assert (said["verdict"], said["cures"]) == ("unknown", [UNKNOWN])
+            assert "unknown: it depends on what is not run" in says(said, "render")
+            shop.clock.tick(100)
+            shop.get()
+            shop.clock.tick(100)
+
+    def test_what_was_stored_without_them(self, shop: Shop) -> None:
+        """A stored answer for who has nothing in ``g`` is not what a request would get."""
+        lang: list[str] = []
+        shop.app.before_request(lambda: setattr(g, "lang", lang[0]) if lang else None)
+        shop.page(lambda: g.get("lang", "en"))
+        shop.get()
+        said = shop.why()
+        assert (said["verdict"], said["cures"]) == ("unknown", [UNKNOWN])
+        assert "it reads g.lang, which a before_request hook may set" in says(said, "verdict")
+        assert "without it: hit" in says(said, "verdict")
+        lang.append("de")
+        assert verdict_of(shop.get()) == "miss"
+        assert said["rendered"] is False
+
+    def test_what_passes_all_the_same(self, shop: Shop) -> None:
+        """What a request brings itself, or nobody can share, is known without any hook."""
+        shop.app.before_request(lambda: setattr(g, "user", "ann"))
+        shop.page(lambda: str(request.cookies.get("a")) + g.get("user", ""))
+        shop.get()
+        assert shop.why(Cookie="a=1")["verdict"] == "pass"
+
+    @pytest.mark.parametrize("options", [{"public": True}, {"run_before_request": True}], ids=repr)
+    def test_renders_that_run_them(self, shop: Shop, options: dict[str, Any]) -> None:
+        """Where the render runs the hooks, it is known what they do."""
+        shop.app.before_request(lambda: setattr(g, "lang", "de"))
+        shop.page(lambda: g.lang, **options)
+        assert shop.agree()["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "hit"
+
+    def test_what_the_render_sets_itself(self, shop: Shop) -> None:
+        """A hook that has nothing to do with what is read makes no doubt."""
+        shop.app.before_request(lambda: None)
+
+        def view() -> str:
+            g.lang = "de"
+            return g.lang
+
+        shop.page(view)
+        assert shop.agree()["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "hit"
 
     def test_decorators_above(self, shop: Shop) -> None:
         """Decorators above the cache are not run, and it says so; of a public page they are."""
-        import functools
-
         ran = []
 
         def guard(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -777,6 +940,213 @@ class TestHooks:
         assert "url_value_preprocessors are not run" in says(said, "hooks")
         assert shop.agree("/de/")["verdict"] == "hit"
         assert shop.agree("/en/")["verdict"] == "miss"
+
+
+class TestTrials:
+    """What a render that is a trial asks of the cache: nothing follows of it."""
+
+    @pytest.mark.parametrize("inner", ["def", "async"])
+    @pytest.mark.parametrize("outer", ["def", "async", "blocking", "task", "thread"])
+    def test_memoized_functions(self, shop: Shop, outer: str, inner: str) -> None:
+        """What the view calls is run, nested too, and neither stored nor counted nor told."""
+        calls: list[str] = []
+
+        def price(n: int) -> int:
+            calls.append("price")
+            return n * (1 if has_request_context() else 2)
+
+        async def aprice(n: int) -> int:
+            return price(n)
+
+        price_of: Any = shop.manager.memoize(timeout=60)(aprice if inner == "async" else price)
+
+        @shop.manager.memoize(timeout=60)
+        def total(n: int) -> int:
+            calls.append("total")
+            assert price_of.sync(n) == price_of.sync(n)
+            return price_of.sync(n) + 1  # type: ignore[no-any-return]
+
+        @shop.manager.memoize(timeout=60)
+        async def atotal(n: int) -> int:
+            calls.append("total")
+            assert await price_of(n) == await price_of(n)
+            return await price_of(n) + 1  # type: ignore[no-any-return]
+
+        def view() -> str:
+            return str(total.sync(3) + total.sync(3))
+
+        async def aview() -> str:
+            if outer == "thread":
+                return await asyncio.to_thread(view)
+            if outer == "task":
+                return str(sum(await asyncio.gather(asyncio.create_task(both()), both())))
+            return str(2 * await both())
+
+        async def both() -> int:
+            return await atotal(3)  # type: ignore[no-any-return]
+
+        told: list[str] = []
+        end = shop.manager.subscribe(lambda event: told.append(event.kind))
+        shop.page(view if outer == "def" else aview, blocking=outer == "blocking")
+        said = shop.why()
+        assert "would be stored" in says(said, "render")
+        assert calls.count("price") >= 1
+        assert outer == "task" or calls == ["total", "price"], "as often as if it were stored"
+        assert told == []
+        end()
+        calls.clear()
+        assert shop.get().text == "14"
+        assert calls == ["total", "price"], "it was stored nowhere"
+
+    @pytest.mark.parametrize("copies", [False, True])
+    @pytest.mark.parametrize("age", [0, 45])
+    def test_what_is_stored_is_given(self, shop: Shop, age: int, copies: bool) -> None:
+        """A stored result, be it stale, is given as ever: no hit is counted, no load begun."""
+        calls: list[int] = []
+
+        @shop.manager.memoize(timeout=60, refresh_margin=30, copy=copies)
+        def price() -> list[int]:
+            calls.append(1)
+            return [1]
+
+        @shop.manager.memoize(timeout=60, refresh_margin=30, copy=copies)
+        async def aprice() -> list[int]:
+            calls.append(1)
+            return [1]
+
+        async def view() -> str:
+            return str(await price() + await aprice() + await asyncio.to_thread(price.sync))
+
+        shop.page(view)
+        with shop.app.app_context():
+            price.sync()
+            aprice.sync()
+        shop.clock.tick(age)
+        told: list[str] = []
+        end = shop.manager.subscribe(lambda event: told.append(event.kind))
+        stats = shop.manager.stats()
+        assert shop.desk.why("/")["verdict"] == "miss"
+        assert shop.manager.join(5)
+        end()
+        assert (len(calls), told) == (2, [])
+        assert shop.manager.stats() == stats
+        with shop.app.app_context():
+            price.sync()
+        assert shop.manager.stats()["hits"] == stats["hits"] + 1, "then it counts again"
+
+    def test_what_goes_on_after_it(self, shop: Shop, gate: Gate) -> None:
+        """A coroutine that the view starts is the trial's own, however long it runs."""
+        over, calls, tasks = threading.Event(), [], set()
+
+        @shop.manager.memoize(timeout=60)
+        async def price() -> int:
+            calls.append(1)
+            return 1
+
+        async def later() -> None:
+            await gate.ahold()
+            await price()
+            over.set()
+
+        async def view() -> str:
+            tasks.add(asyncio.create_task(later()))
+            return "x"
+
+        shop.page(view)
+        stats = shop.manager.stats()
+        assert shop.why()["verdict"] == "miss"
+        gate.await_arrival()
+        gate.open()
+        assert over.wait(PATIENCE)
+        assert calls == [1]
+        assert shop.manager.join(5)
+        assert shop.manager.stats() == stats
+
+    def test_errors(self, shop: Shop) -> None:
+        """What a memoized function raises the view gets; monitors hear of none of it."""
+        heard: list[str] = []
+
+        def hear(app: Flask, exception: BaseException, **more: Any) -> None:
+            heard.append(str(exception))
+
+        @shop.manager.memoize(timeout=60)
+        def price() -> int:
+            raise ValueError("no price")
+
+        def view(n: int) -> str:
+            try:
+                return str(price.sync())
+            except ValueError:
+                if n == 1:
+                    raise
+                return "none"
+
+        shop.page(view, "/<int:n>")
+        with got_request_exception.connected_to(hear, shop.app):
+            assert "it failed: ValueError: no price" in says(shop.why("/1"), "render")
+            assert "it would be stored" in says(shop.why("/2"), "render")
+        assert heard == []
+
+    @pytest.mark.parametrize("how", ["def", "async"])
+    def test_cycles(self, shop: Shop, how: str) -> None:
+        """Functions that call each other for ever end as they do in a load."""
+        manager = shop.manager
+        if how == "def":
+
+            @manager.memoize(timeout=60)
+            def one() -> int:
+                return two.sync()  # type: ignore[no-any-return]
+
+            @manager.memoize(timeout=60)
+            def two() -> int:
+                return one.sync()  # type: ignore[no-any-return]
+        else:
+
+            @manager.memoize(timeout=60)
+            async def one() -> int:
+                return await two()  # type: ignore[no-any-return]
+
+            @manager.memoize(timeout=60)
+            async def two() -> int:
+                return await one()  # type: ignore[no-any-return]
+
+        async def view() -> str:
+            return str(await one())
+
+        shop.page(view)
+        assert "it failed: LoadCycle: these loads would wait" in says(shop.why(), "render")
+
+    @pytest.mark.parametrize("how", ["def", "async"])
+    def test_views_and_verbs(self, shop: Shop, how: str) -> None:
+        """A cached view that the view calls, and what it refreshes, leave nothing behind either."""
+        cached = shop.manager.cacher(timeout=60)
+
+        @shop.app.get("/part")
+        @cached
+        def part() -> str:
+            return str(request.headers.get("X-One"))
+
+        @shop.app.get("/apart")
+        @cached
+        async def apart() -> str:
+            return str(request.headers.get("X-One"))
+
+        def view() -> str:
+            shop.manager.refresh("/part")
+            return part()  # type: ignore[no-any-return]
+
+        async def aview() -> str:
+            await shop.manager.arefresh("/apart")
+            return await apart()  # type: ignore[no-any-return]
+
+        told: list[str] = []
+        end = shop.manager.subscribe(lambda event: told.append(event.kind))
+        shop.page(view if how == "def" else aview)
+        said = shop.why()
+        end()
+        assert told == []
+        assert "header X-One at" in says(said, "render")
+        assert "it would be stored" in says(said, "render")
 
 
 class TestSwitches:
@@ -832,16 +1202,19 @@ class TestSwitches:
 
     def test_a_slow_view(self, shop: Shop, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
         """A render that takes longer than anybody would wait is told of, and ends by itself."""
-        monkeypatch.setattr(questions, "LIMIT", 0.1)
+        monkeypatch.setattr(questions, "LIMIT", 2.0)
 
         async def view() -> str:
+            shop.clock.tick(3)
             await gate.ahold()
             return "x"
 
-        shop.page(view)
+        shop.page(view, load_timeout=2)
         said = shop.desk.why("/")
         assert (said["verdict"], said["rendered"]) == ("miss", True)
         assert "took too long" in says(said, "render")
+        assert "load_timeout cancels it" in says(said, "render")
+        assert said["cures"][0].startswith("raise load_timeout= above 3.0 s")
 
 
 def test_the_key_is_the_request_s(shop: Shop) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aswr import words
-from aswr.events import Because
+from aswr.events import Because, Purger
 from aswr.life import LIVES
 
 NARROW = "\u202f"
@@ -67,15 +67,24 @@ def test_header_fields() -> None:
             words.header(line)
 
 
+def test_fields_of_one_name() -> None:
+    """Several of one name are joined as a server joins them, however it is spelt."""
+    lines = ["Cookie: a=1", "X-One: 1", "cookie: b=2", "x-one: 2", "X-One: 3", "X-Two: x"]
+    assert words.headers(lines) == {"Cookie": "a=1; b=2", "X-One": "1,2,3", "X-Two": "x"}
+
+
 def happened(kind: str, at: float = 0, **more: Any) -> dict[str, Any]:
-    plain = {"seconds": None, "reason": "", "cause": "", "id": "e", "url_id": "u", "view": ""}
+    plain = {
+        "seconds": None, "reason": "", "cause": "", "by": "", "id": "e", "url_id": "u", "view": "",
+    }  # fmt: skip
     return {"kind": kind, "at": at, **plain, **more}
 
 
 def test_everything_has_words() -> None:
-    """Whatever is remembered, and whatever may cause a load, has words for people."""
+    """Whatever is remembered, whatever may cause a load, and whoever purges, has words."""
     assert set(words.KINDS) == set(LIVES)
     assert set(words.CAUSES) == set(get_args(Because))
+    assert set(words.PURGERS) == set(get_args(Purger))
 
 
 def test_a_load_is_one_line() -> None:
@@ -100,6 +109,40 @@ def test_a_load_is_one_line() -> None:
     assert words.says(life[6], NARROW) == (
         f"a visitor waited for it; took 1.0{NARROW}s; KeyError: 'a'"
     )
+
+
+def test_a_late_answer_has_a_line() -> None:
+    """A load whose time was up has failed; that it was stored at last is told, too."""
+    life = [
+        happened("load_started", 0, cause="miss"),
+        happened("load_failed", 5, seconds=5.0, reason="LoadTimeout: x", cause="miss"),
+        happened("published", 9, seconds=9.0, reason="after its time was up"),
+    ]
+    assert [one["kind"] for one in words.told(life)] == ["published", "load_failed"]
+    assert words.says(life[2]) == "took 9.0 s; after its time was up"
+
+
+def test_jobs_that_go_without_saying() -> None:
+    """A job that did what it was to, or left it to another process, has no line of its own."""
+    for what in ("began 1 load", "no need", "left 2 loads to other processes"):
+        assert not words.told([happened("job", reason=f"/a: {what}")])
+    assert words.told([happened("job", reason="/a: cannot run: no route")])
+
+
+@pytest.mark.parametrize(
+    ("cause", "by", "text"),
+    [
+        ("code", "", "/a; by the app's own code"),
+        ("unsafe", "web1:7", "/a; by an unsafe request at web1:7"),
+        ("desk", "web1:8", "/a; by an operator at web1:8"),
+        ("elsewhere", "", "/a; by another process"),
+        ("later", "", "/a; later"),
+        ("", "", "/a"),
+    ],
+)
+def test_who_purged(cause: str, by: str, text: str) -> None:
+    """Beside what was purged stands who did that, and where, if it was another process."""
+    assert words.says(happened("purged", reason="/a", cause=cause, by=by)) == text
 
 
 def test_who_loaded_an_entry() -> None:

@@ -43,7 +43,7 @@ def add_api(blueprint: Blueprint, desk: Callable[[], Desk]) -> None:
     for name in READS:
         rule(f"api/{name}", reader(name))
     rule("api/entries", lambda: desk().entries(**entries_asked()))
-    rule("api/show", lambda: desk().show(_url(request.args.get("url"))))
+    rule("api/show", lambda: desk().show(**_shown_asked()), "GET", "POST")
     rule("api/entry/<id>", lambda id: desk().entry(id))
     rule("api/latest", lambda: desk().latest(_number("count", 50, 5000)))
 
@@ -66,13 +66,13 @@ def add_api(blueprint: Blueprint, desk: Callable[[], Desk]) -> None:
 
 
 def _ruler(blueprint: Blueprint) -> Callable[..., None]:
-    def rule(path: str, answer: Callable[..., Any], method: str = "GET") -> None:
+    def rule(path: str, answer: Callable[..., Any], *methods: str) -> None:
         @wraps(answer)
         def view(**kwargs: Any) -> Response:
             return jsonify(answered(lambda: answer(**kwargs)))
 
         endpoint = path.partition("/<")[0].replace("/", "_")
-        blueprint.add_url_rule(f"/{path}", endpoint, view, methods=[method])
+        blueprint.add_url_rule(f"/{path}", endpoint, view, methods=methods or ("GET",))
 
     return rule
 
@@ -108,9 +108,20 @@ def entries_asked() -> dict[str, Any]:
     asked: dict[str, Any] = {
         name: args[name] for name in ("view", "tag", "state", "search", "sort") if args.get(name)
     }
-    asked["shared"] = args.get("shared", "").lower() in ("1", "true", "yes", "on")
+    asked["shared"] = _yes("shared")
     asked["limit"] = _number("limit", MOST_SHOWN, MOST_LISTED)
     return asked
+
+
+def _shown_asked() -> dict[str, Any]:
+    if request.method == "POST":  # a URL may be longer than a server takes in another's query
+        body = _body()
+        return {"url": _url(body.get("url")), "everything": _flag(body, "everything")}
+    return {"url": _url(request.args.get("url")), "everything": _yes("everything")}
+
+
+def _yes(name: str) -> bool:
+    return request.args.get(name, "").lower() in ("1", "true", "yes", "on")
 
 
 def _number(name: str, default: int, most: int) -> int:
@@ -162,10 +173,10 @@ def _why(desk: Desk, body: Mapping[str, Any]) -> Any:
 
 
 def _refresh(desk: Desk, body: Mapping[str, Any]) -> Any:
-    urls = _texts(body, "urls")
-    if not urls:
-        raise BadRequest("refresh what? urls is a list of URLs or paths")
-    return desk.refresh_all(urls)
+    urls, ids = _texts(body, "urls"), _texts(body, "ids")
+    if not (urls or ids):
+        raise BadRequest("refresh what? urls is a list of URLs or paths, ids of entries")
+    return desk.refresh_all(urls, ids)
 
 
 def _load(desk: Desk, body: Mapping[str, Any]) -> Any:

@@ -184,11 +184,16 @@ def in_words(error: HTTPException, body: str, content_type: str) -> Response:
     plain: Response = error.get_response()
     if error.response is not None or error.code is None or error.code < 400:
         return plain
-    response = Response(body, error.code, content_type=content_type)
+    response = Response(as_bytes(body), error.code, content_type=content_type)
     for name in ("Allow", "Retry-After", "WWW-Authenticate"):
         if name in plain.headers:
             response.headers[name] = plain.headers[name]
     return response
+
+
+def as_bytes(text: str) -> bytes:
+    """A text for a body; what was made of bytes that are no text is written as what it is."""
+    return text.encode(errors="backslashreplace")
 
 
 def form_token() -> str:

@@ -22,11 +22,10 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from .. import words
 from ..desk import Desk
-from ..questions import MOST_LISTED
 from ..survey import SORTS, STATES
 from . import shown
 from .api import answered
-from .guard import FIELD, failure_text, form_token, in_words
+from .guard import FIELD, as_bytes, failure_text, form_token, in_words
 from .history import KEPT, STEP
 
 PAGES: Final = (
@@ -110,7 +109,7 @@ def render(name: str, desk: Desk, began: float, **facts: Any) -> Response:
         token=form_token(), url=_url, asset=_asset, here=_here(),
         took=lambda: time.monotonic() - began, **{"still": False, **facts},
     )  # fmt: skip
-    response = Response(html, content_type="text/html; charset=utf-8")
+    response = Response(as_bytes(html), content_type="text/html; charset=utf-8")
     if SAID in request.cookies:
         response.delete_cookie(SAID, path=_root())
     return response
@@ -128,7 +127,11 @@ def refused(error: HTTPException) -> AnyResponse:
 
 
 def _url(endpoint: str, **values: Any) -> str:
-    return url_for(f"{request.blueprint}.{endpoint}", **values)
+    fit: dict[str, Any] = {
+        name: as_bytes(value).decode() if isinstance(value, str) else value
+        for name, value in values.items()
+    }
+    return url_for(f"{request.blueprint}.{endpoint}", **fit)
 
 
 def _root() -> str:
@@ -231,14 +234,14 @@ def _sorter(asked: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
 
 
 def target(row: Mapping[str, Any]) -> str:
-    """What a URL's row is refreshed by: path and query; a memoized call's has neither."""
+    """What a URL's row is purged by: path and query; a memoized call's has neither."""
     query = row["url"].partition("?")[2]
     path: str = row["path"]
     return f"{path}?{query}" if path and query else path
 
 
 def _entry(desk: Desk, id: str) -> dict[str, Any]:
-    found = _found(desk, id)
+    found = desk.entry(id)
     now = desk.stats()["at"]
     entry, life = found["entry"], found["life"]
     named = [one for one in life if one["id"] == id] or life
@@ -251,33 +254,17 @@ def _entry(desk: Desk, id: str) -> dict[str, Any]:
         "life": words.told(life)[:OF_ONE],
         "line": shown.line(entry, life, now),
         "target": target,
-        "still": found.get("source") == "store",
+        "still": found["source"] == "store",
+        "partial": found["partial"],
     }
-
-
-def _found(desk: Desk, id: str) -> dict[str, Any]:
-    """One entry, of memory or of the store that is shared."""
-    try:
-        return desk.entry(id)
-    except LookupError:
-        if not desk.in_fleet:
-            raise
-        listed = desk.entries(shared=True, limit=MOST_LISTED)
-        rows = listed["entries"]
-        row = next((one for one in rows if one["id"] == id), None)
-        if row is None and listed["partial"]:
-            raise LookupError(f"no such entry was found, but {listed['partial']}") from None
-        if row is None:
-            raise
-    life = [one.shown() for one in desk.life.of({id}, {row["path"]}, row["tags"])]
-    beside = [one for one in rows if one["url_id"] == row["url_id"] and one["id"] != id]
-    return {"id": id, "entry": row, "beside": beside, "life": life, "source": "store"}
 
 
 def _workers(desk: Desk) -> dict[str, Any]:
     workers = desk.workers()
     sums = words.added([dict.fromkeys(SUMS, 0), *(one["stats"] for one in workers)])
-    return {"workers": workers, "sums": sums}
+    loads = [(one, flight) for one in workers for flight in one.get("flights", ())]
+    loads.sort(key=lambda one: -one[1]["age"])
+    return {"workers": workers, "sums": sums, "loads": loads}
 
 
 def _why(desk: Desk) -> dict[str, Any]:
@@ -294,23 +281,25 @@ def _why(desk: Desk) -> dict[str, Any]:
 
 
 def _headers(lines: str) -> dict[str, str]:
-    return dict(words.header(line) for line in map(str.strip, lines.splitlines()) if line)
+    return words.headers(line for line in map(str.strip, lines.splitlines()) if line)
 
 
 # What buttons do.
 
 
 def _refresh(desk: Desk) -> dict[str, str]:
-    url = _field("url")
-    done = desk.refresh(url)
-    took = shown.duration(done["seconds"])
-    if done["outcome"] == "stored":
+    id = request.form.get("entry", "")  # not "id", which in a browser hides that of the form
+    done = desk.refresh(id=id) if id else desk.refresh(_field("url"))
+    url, took = done["url"], shown.duration(done["seconds"])
+    if done["outcome"] in ("stored", "fresh"):  # fresh: another process has done it meanwhile
         text = f"Refreshed {url} in {took}."
         if done["reason"]:
             return {"state": "warning", "text": f"{text} {_sentence(done['reason'])}"}
         return {"state": "ok", "text": text + _where(done)}
     if done["outcome"] == "failed":
         return {"state": "error", "text": f"{url} could not be loaded: {done['reason']}"}
+    if done["outcome"] in ("kept", "unknown"):
+        return {"state": "warning", "text": f"{url} was not refreshed: {done['reason']}."}
     why = f": {done['reason']}" if done["reason"] else ""
     return {"state": "warning", "text": f"{url} was loaded in {took} and is not stored{why}"}
 
@@ -322,7 +311,7 @@ def _purge(desk: Desk) -> dict[str, str]:
         done = desk.purge(everything=True, stale=stale)
     elif tag := form.get("tag", ""):
         done = desk.purge(tags=[tag], stale=stale)
-    elif id := form.get("id", ""):
+    elif id := form.get("entry", ""):
         done = desk.purge(ids=[id], stale=stale)
     else:
         done = desk.purge(urls=[_field("url")], stale=stale)
@@ -369,10 +358,11 @@ def _back(said: dict[str, str]) -> Response:
     """To the page whose button it was: loading that anew does nothing twice."""
     there = request.form.get("back", "")
     root = _root()
-    if not there.startswith(f"{root.rstrip('/')}/") or there.startswith("//") or "\\" in there:
+    ours = there.startswith(f"{root.rstrip('/')}/") and not there.startswith("//")
+    if not ours or "\\" in there or not there.isprintable():
         there = _url("overview")
     response = redirect(there, 303)
-    text = said["text"].encode()[:MOST_SAID].decode(errors="ignore")
+    text = said["text"].encode(errors="backslashreplace")[:MOST_SAID].decode(errors="ignore")
     short = json.dumps({**said, "text": text}, ensure_ascii=False)
     value = base64.urlsafe_b64encode(short.encode()).decode()
     response.set_cookie(

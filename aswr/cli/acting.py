@@ -11,37 +11,40 @@ import click
 
 from ..words import count, duration
 from . import shown
-from .options import a_name, a_url, aswr, common, names_entry, say
+from .options import a_name, aswr, common, names_entry, say
 from .screen import Screen, clean
 from .source import Failed, Interrupted, Needs, Source, failing, source
 
 if TYPE_CHECKING:
     from .warm import Warming
 
+NOT_LOADED = ("failed", "uncached", "kept", "unknown")
 VAIN = Needs(loads=True, vain=" What it loads itself, nobody else would have.")
 
 
 @aswr.command(short_help="Load URLs anew.")
-@click.argument("urls", nargs=-1, required=True, callback=a_url)
+@click.argument("names", nargs=-1, required=True, callback=a_name, metavar="[URL|ID]...")
 @common
 def refresh(
-    screen: Screen, server: str, insecure: bool, as_json: bool, urls: tuple[str, ...]
+    screen: Screen, server: str, insecure: bool, as_json: bool, names: tuple[str, ...]
 ) -> None:
-    """Load URLs anew, and their variants in use, and wait for it.
+    """Load URLs anew, and their variants in use, and wait for it; or single entries, by their ids.
 
-    In a pipe: what came of it, seconds, URL, reason. Exit code 1: a load failed.
+    In a pipe: what came of it, seconds, URL, reason. Exit code 1: a load failed, or an entry is not
+    there, or none that can be loaded without its caller.
     """
     results = []
     with source(server, insecure, VAIN) as found:
-        for url in urls:
-            results.append(failing(functools.partial(found.asked.refresh, url), url))
+        for name in names:
+            asked = {"id" if names_entry(name) else "url": name}
+            results.append(failing(functools.partial(found.asked.refresh, **asked), name))
             if not as_json:
                 shown.outcome(screen, results[-1])
         saved = _saved(found)
     if as_json:
         screen.json(results)
     _say_who_alone(found, [one for one in results if one["outcome"] == "stored"])
-    if not saved or any(one["outcome"] in ("failed", "uncached") for one in results):
+    if not saved or any(one["outcome"] in NOT_LOADED for one in results):
         raise click.exceptions.Exit(1)
 
 
@@ -167,7 +170,10 @@ def warm(
     from .warm import Bar, Warming, errors, gently, say_failures
 
     with source(server, insecure, VAIN) as found:
-        paths, skipped, unread = _paths(found, urls, hosts)
+        try:
+            paths, skipped, unread = _paths(found, urls, hosts)
+        except KeyboardInterrupt:
+            raise Interrupted from None
         load, bar = found.asked.load, Bar(errors())
         began = time.monotonic()
         warming = Warming(
@@ -240,6 +246,8 @@ def _paths(
         return paths, {}, []
     from .urls import MOST_BYTES, BadList, read_all, reader
 
+    if urls == "-" and sys.stdin is None:
+        raise Failed("the standard input is closed")
     read = reader(lambda: sys.stdin.buffer.read(MOST_BYTES + 1))
     try:
         listed = read_all(urls, read, [found.host, *hosts])

@@ -1,5 +1,6 @@
 """The commands that look: stats, ls, show, why, jobs, top, doctor. They change nothing."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import click
 
 from ..questions import MOST_LISTED
 from ..survey import SORTS, STATES
-from ..words import count, duration, header
+from ..words import count, duration, headers
 from . import shown
 from .options import a_url, aswr, common, say
 from .screen import Screen, clean
@@ -18,9 +19,15 @@ from .source import Needs, Source, source
 def fields(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, str]:
     """Header fields."""
     try:
-        return dict(map(header, value))
+        return headers(value)
     except ValueError as error:
         raise click.BadParameter(clean(error)) from None
+
+
+def a_time(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # which is in every range
+        raise click.BadParameter("nan is no number of seconds")
+    return value
 
 
 def an_order(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -75,21 +82,26 @@ def _who(found: Source, own: Mapping[str, Any], workers: Sequence[Mapping[str, A
     "--limit", type=click.IntRange(1, MOST_LISTED), default=1000, show_default=True,
     help="At most so many lines.",
 )  # fmt: skip
+@click.option("--memory", is_flag=True, help="What the server's own memory has, not the store.")
 @common
 def ls(
     screen: Screen, server: str, insecure: bool, as_json: bool, view: str, tag: str,
-    state: str | None, search: str, sort: str, limit: int,
+    state: str | None, search: str, sort: str, limit: int, memory: bool,
 ) -> None:  # fmt: skip
-    """What is stored.
+    """What is stored: in the store that servers share, where they do, else in a server's memory.
 
     In a pipe: state, seconds left in it, age, bytes, seconds its load took, uses, view, URL,
     variant, tags, id, by, cause.
     """
-    with source(server, insecure) as found:
-        listed = found.asked.entries(
-            view=view, tag=tag, state=state or "", search=search, sort=sort, shared=found.shared,
-            limit=limit,
-        )  # fmt: skip
+    wanted: dict[str, Any] = {
+        "view": view, "tag": tag, "state": state or "", "search": search, "sort": sort,
+        "limit": limit,
+    }  # fmt: skip
+    with source(server, insecure, Needs(memory=memory)) as found:
+        listed = found.asked.entries(**wanted, shared=not memory and found.shared)
+        if found.kind == "server" and listed.get("silent") and not listed["entries"]:
+            partial = f"{listed['partial']}: this is what the server's own memory has"
+            listed = {**found.asked.entries(**wanted), "partial": partial, "silent": True}
     rows, many = listed["entries"], listed["count"]
     if as_json:
         screen.json(listed)
@@ -113,15 +125,23 @@ def _say_partial(said: Mapping[str, Any]) -> None:
 
 @aswr.command(short_help="What is stored of a URL.")
 @click.argument("url", callback=a_url)
+@click.option(
+    "--all", "everything", is_flag=True, help="Look for its variants through all of the store."
+)
 @common
-def show(screen: Screen, server: str, insecure: bool, as_json: bool, url: str) -> None:
-    """What is stored of a URL or path: every variant, its deadlines, what happened to it.
+def show(
+    screen: Screen, server: str, insecure: bool, as_json: bool, url: str, everything: bool
+) -> None:
+    """What is stored of a URL or path: its variants, their deadlines, what happened to it.
+
+    In a store that servers share it is looked up where it would lie, it and the variant of a plain
+    request; --all finds every query and variant of it, and takes longer.
 
     In a pipe: an entry's id, what is said of it, the value. Exit code 1: nothing is stored, or the
     store did not answer.
     """
     with source(server, insecure) as found:
-        said = found.asked.show(url)
+        said = found.asked.show(url, everything=everything)
     if as_json:
         screen.json(said)
     else:
@@ -130,6 +150,8 @@ def show(screen: Screen, server: str, insecure: bool, as_json: bool, url: str) -
     if not said["entries"]:
         say(f"nothing is stored of {clean(url)}; flask aswr why tells why")
         raise click.exceptions.Exit(1)
+    if said.get("more"):
+        say("other variants may lie in the shared store: --all looks for them")
 
 
 @aswr.command(short_help="Why a URL is answered as it is.")
@@ -181,8 +203,8 @@ def jobs(screen: Screen, server: str, insecure: bool, as_json: bool) -> None:
 
 @aswr.command(short_help="The cache, live.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True,
-    help="Seconds between two looks.",
+    "--interval", type=click.FloatRange(0.1, 3600), callback=a_time, default=1.0,
+    show_default=True, help="Seconds between two looks.",
 )  # fmt: skip
 @click.option("--count", type=click.IntRange(0), default=0, help="End after so many looks.")
 @common
@@ -223,7 +245,8 @@ def doctor(screen: Screen, server: str, insecure: bool, as_json: bool) -> None:
     """
     with source(server, insecure, Needs(alone=True, silent=True)) as found:
         said = found.asked.doctor()
-        if found.kind == "store":
+        silent = any(line["name"] == "store" and line["state"] == "error" for line in said)
+        if found.kind == "store" and not silent:  # else who shares it is not known
             said.append(_workers_line(found.asked.workers()))
     if as_json:
         screen.json(said)

@@ -91,8 +91,9 @@ class Remote:
         asked["shared"] = "1" if asked.get("shared") else ""
         return self._dict(self._get("entries", **asked), shapes.Entries)
 
-    def show(self, url: str) -> dict[str, Any]:
-        return self._dict(self._get("show", url=url), shapes.Shown)
+    def show(self, url: str, *, everything: bool = False) -> dict[str, Any]:
+        asked = {"url": url, "everything": everything}
+        return self._dict(self._post("show", asked), shapes.Shown)
 
     def entry(self, id: str) -> dict[str, Any]:
         return self._dict(self._get(f"entry/{quote(id, safe='')}"), dict[str, Any])
@@ -120,12 +121,16 @@ class Remote:
         return self._list(self._get("tags"), str)
 
     def doctor(self) -> list[dict[str, str]]:
-        return self._list(self._get("doctor"), shapes.Line)
+        found = self._list(self._get("doctor"), shapes.Line)
+        if not found:
+            raise self._misfit("it has checked nothing")
+        return found
 
     # Acting.
 
-    def refresh(self, url: str) -> dict[str, Any]:
-        results = self._list(self._post("refresh", {"urls": [url]}), shapes.Outcome)
+    def refresh(self, url: str = "", *, id: str = "") -> dict[str, Any]:
+        asked = {"ids": [id]} if id else {"urls": [url]}
+        results = self._list(self._post("refresh", asked), shapes.Outcome)
         return self._dict(results[0] if results else None, shapes.Outcome)
 
     def load(self, url: str, *, force: bool, why: Because) -> dict[str, Any]:
@@ -164,7 +169,8 @@ class Remote:
 
     def _get(self, name: str, **asked: Any) -> Any:
         given = {key: value for key, value in asked.items() if value not in ("", None)}
-        return self._ask(name + (f"?{urlencode(given)}" if given else ""), None, LIMIT)
+        query = urlencode(given, errors="surrogateescape")
+        return self._ask(f"{name}?{query}" if query else name, None, LIMIT)
 
     def _post(self, name: str, asked: Mapping[str, Any]) -> Any:
         return self._ask(name, json.dumps(asked).encode(), LOAD_LIMIT)
@@ -251,10 +257,13 @@ class Remote:
 
     def _check(self, found: Any, shape: Any) -> None:
         if misfit := shapes.misfit(found, shape):
-            raise RemoteError(
-                f"{self.url}: this is not an aswr admin API, or one of another version "
-                f"({clean(misfit)})", wrong=True,
-            )  # fmt: skip
+            raise self._misfit(misfit)
+
+    def _misfit(self, misfit: str) -> RemoteError:
+        return RemoteError(
+            f"{self.url}: this is not an aswr admin API, or one of another version "
+            f"({clean(misfit)})", wrong=True,
+        )  # fmt: skip
 
 
 def _batches(names: list[tuple[str, str]], everything: bool) -> list[list[tuple[str, str]]]:

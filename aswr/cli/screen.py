@@ -95,7 +95,8 @@ class Screen:
         width: int | None = None, colour: bool | None = None,
     ) -> None:  # fmt: skip
         self._out = out
-        stream = self.out
+        if (stream := self.out) is None:
+            raise click.ClickException("there is no standard output to write to")
         self.terminal = stream.isatty() if terminal is None else terminal
         self._width = width
         if colour is None:
@@ -129,7 +130,12 @@ class Screen:
             text = "".join(_ASCII.get(one, one) for one in text)
         encoding = out.encoding or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)
-        click.echo(text, file=out, nl=new_line, color=True)  # what is coloured was asked for
+        try:
+            click.echo(text, file=out, nl=new_line, color=True)  # what is coloured was asked for
+        except BrokenPipeError:  # who reads has seen enough
+            raise
+        except OSError as error:
+            raise click.ClickException(f"the answer cannot be written: {error.strerror}") from None
 
     def styled(self, text: str, colour: str = "", *, bold: bool = False) -> str:
         """The text in a colour, where there are colours."""

@@ -41,12 +41,20 @@ class Job(TypedDict):
     history: list[tuple[At, str]]
 
 
+class Flight(TypedDict):
+    url: str
+    age: float
+    waiters: int
+    cause: str
+
+
 class Described(TypedDict):
     worker: str
     at: At
     stats: Counts
     views: dict[str, Counts]
     jobs: NotRequired[list[Job]]
+    flights: NotRequired[list[Flight]]
 
 
 class Row(TypedDict):
@@ -63,8 +71,8 @@ class Row(TypedDict):
     left: float
     size: int
     cost: float
-    by: str
-    cause: str
+    by: NotRequired[str]
+    cause: NotRequired[str]
     uses: int
     tags: list[str]
     status: int | None
@@ -87,6 +95,7 @@ class Happening(TypedDict):
     at: At
     url_id: str
     cause: str
+    by: str
     seconds: float | None
     reason: str
 
@@ -94,6 +103,7 @@ class Happening(TypedDict):
 class Shown(Partial):
     entries: list[Row]
     life: list[Happening]
+    more: NotRequired[bool]
 
 
 class Step(TypedDict):
@@ -107,13 +117,6 @@ class Why(TypedDict):
     steps: list[Step]
     cures: list[str]
     rendered: bool
-
-
-class Flight(TypedDict):
-    url: str
-    age: float
-    waiters: int
-    cause: str
 
 
 class Line(TypedDict):

@@ -24,7 +24,7 @@ from .screen import Cell, Column, Screen, clean
 COLOURS: Final[dict[str, str]] = {
     "fresh": "green", "stale": "yellow", "error": "red", "gone": "bright_black",
     "pass": "magenta", "note": "bright_black",
-    "hit": "green", "miss": "yellow", "unstored": "magenta", "none": "red",
+    "hit": "green", "miss": "yellow", "unstored": "magenta", "none": "red", "unknown": "yellow",
     "ok": "green", "warning": "yellow",
     "stored": "green", "failed": "red", "uncached": "magenta",
 }  # fmt: skip
@@ -155,7 +155,7 @@ def entries(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     if not screen.terminal:
         for row in rows:
             tags = ",".join(row["tags"])
-            shown = {**row, "variant": variant(row), "tags": tags}
+            shown = {"by": "", "cause": "", **row, "variant": variant(row), "tags": tags}
             screen.fields(*(_plain(shown[name]) for name in _ROW))
         return
     columns = [

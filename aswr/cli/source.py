@@ -47,6 +47,10 @@ is in it, nor pass on purges and counters. (refresh, warm, why and doctor do wit
 Or share the cache by Redis in its place, which can do all that (pip install 'aswr[redis]'):
 
     manager = CacheManager(app, cache="redis://localhost:6379")"""
+NO_MEMORY = (
+    "this command has no memory to be listed: --server URL (or ASWR_ADMIN_URL) names a server that "
+    "has; without --memory it lists what the servers share"
+)
 
 
 class Asked(Protocol):
@@ -60,7 +64,7 @@ class Asked(Protocol):
         self, *, view: str = "", tag: str = "", state: str = "", search: str = "",
         sort: str = "url", shared: bool = False, limit: int = 1000,
     ) -> dict[str, Any]: ...  # fmt: skip
-    def show(self, url: str) -> dict[str, Any]: ...
+    def show(self, url: str, *, everything: bool = False) -> dict[str, Any]: ...
     def why(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]: ...
     def jobs(self) -> list[dict[str, Any]]: ...
     def flights(self) -> list[dict[str, Any]]: ...
@@ -68,7 +72,7 @@ class Asked(Protocol):
     def routes(self) -> list[str]: ...
     def tags(self) -> list[str]: ...
     def doctor(self) -> list[dict[str, str]]: ...
-    def refresh(self, url: str) -> dict[str, Any]: ...
+    def refresh(self, url: str = "", *, id: str = "") -> dict[str, Any]: ...
     def load(self, url: str, *, force: bool, why: Because) -> dict[str, Any]: ...
     def purge(
         self, *, urls: Iterable[str] = (), tags: Iterable[str] = (), ids: Iterable[str] = (),
@@ -98,7 +102,7 @@ class Source:
 
 
 class Interrupted(click.exceptions.Exit):
-    """Ctrl-C, twice: nothing is waited for any more."""
+    """Ctrl-C before there is anything to tell, or twice: nothing is waited for any more."""
 
     def __init__(self) -> None:
         super().__init__(130)
@@ -120,14 +124,16 @@ class Failed(click.ClickException):
 class Needs:
     """What a command needs of who answers it.
 
-    ``alone``: nothing but a process of its own. ``loads``: a store that can be listed or not.
-    ``silent``: a store, be it that it does not answer. ``vain``: what there is to be said to who
-    has neither server nor store.
+    ``alone``: nothing but a process of its own, be it that a store does not answer. ``loads``: a
+    store that can be listed or not. ``silent``: a store, whether it answers or not. ``memory``: one
+    process's own memory, and no store. ``vain``: what there is to be said to who has neither server
+    nor store.
     """
 
     alone: bool = False
     loads: bool = False
     silent: bool = False
+    memory: bool = False
     vain: str = ""
 
 
@@ -181,10 +187,13 @@ def _source_of(manager: CacheManager, app: Flask, needs: Needs, mine: bool) -> S
     if not site.enabled and not needs.alone:
         raise Nobody("the cache of this app is switched off: ASWR_ENABLED is False")
     desk, host = desk_of(manager, app), site.base.host
+    if desk.in_fleet and needs.memory:
+        raise Nobody(NO_MEMORY)
     if desk.in_fleet or (needs.loads and desk.shares):
-        if not needs.silent and not desk.store_answers():
+        if needs.silent or desk.store_answers(2.0 if needs.alone else 5.0):
+            return Source(desk, "store", "the shared store", host)
+        if not needs.alone:
             raise Failed(_silent(desk))
-        return Source(desk, "store", "the shared store", host)
     if not mine:
         return Source(desk, "here", "this process", host)
     if needs.alone:

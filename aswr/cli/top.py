@@ -82,6 +82,13 @@ class Rates:
         return sums
 
 
+def _told(said: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
+    """The loads in progress in another process when it described itself, and how long ago."""
+    process = f"{said.get('host', '')}:{said.get('pid', '')}"
+    ago = max(0.0, now - said["at"])
+    return [{**one, "process": process, "said": ago} for one in said.get("flights", ())]
+
+
 class Top:
     """What is drawn. ``source`` is asked anew by each `look`."""
 
@@ -116,14 +123,18 @@ class Top:
         asked = self._source.asked
         stats = asked.stats()
         self.now = stats["at"]
+        workers = asked.workers() if stats["fleet"] else []
         if stats["fleet"]:
-            for said in asked.workers():
+            for said in workers:
                 self._rates.take(said["worker"], said)
         else:
             worker = stats["worker"]
             self._rates.take((worker["host"], worker["pid"]), stats)
         self._rates.forget(self.now)
-        self.flights = [] if self._source.kind == "store" else asked.flights()
+        mine = [] if self._source.kind == "store" else asked.flights()
+        rows = [{**one, "process": "", "said": 0.0} for one in mine]
+        rows += [row for said in workers if not said.get("here") for row in _told(said, self.now)]
+        self.flights = sorted(rows, key=lambda one: -one["age"])
 
     def found(self) -> dict[str, Any]:
         """All of it as plain values; rates in events a second."""
@@ -167,12 +178,17 @@ class Top:
         screen.table(columns, [_rates_row(view, rates.get(view)) for view in views[: max(1, room)]])
         if loads:
             screen.line()
+            elsewhere = any(one["process"] for one in loads)
+            told = [Column("IN", worth=6), Column("AS OF", True, worth=7)] if elsewhere else []
             columns = [
                 Column("LOADS UNDER WAY", gives=True, worth=9), Column("SINCE", True, worth=8),
-                Column("WAIT", True, worth=5), Column("FOR", worth=4),
+                Column("WAIT", True, worth=5), Column("FOR", worth=4), *told,
             ]  # fmt: skip
             screen.table(columns, [
-                [one["url"], duration(one["age"]), count(one["waiters"]), one["cause"]]
+                [
+                    one["url"], duration(one["age"]), count(one["waiters"]), one["cause"],
+                    *([one["process"], _ago(one["said"])] if told else []),
+                ]
                 for one in loads
             ])  # fmt: skip
 
@@ -198,6 +214,10 @@ class Top:
             [f"{rate:.2f}" for rate in sums] if found["rates"] is not None else ["-"] * len(sums)
         )
         return [at, *rated, found["flights"], found["waiting"], f"{oldest:.1f}", store]
+
+
+def _ago(seconds: float) -> str:
+    return f"{duration(seconds)} ago" if seconds else "now"
 
 
 def _state_line(found: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ import redis
 from aswr import backplane
 from aswr.backplane import LARGEST_DESCRIBED
 from aswr.desk import desk_of
+from aswr.events import Cause, Event
+from aswr.fleet import Fleet
+from aswr.here import process
 
 from .harness import wait_until
 from .proxy import Proxy
@@ -108,6 +111,18 @@ def deaf(server: Redis) -> Iterator[None]:
         client.execute_command("ACL", "SETUSER", "default", "+subscribe")
 
 
+def does_not_ask(worker: Worker) -> None:
+    """From now on it is told of purges by messages alone."""
+
+    async def idle(probe: bool = False) -> None:
+        pass
+
+    made = worker.manager.site_of(worker.app).shared.made
+    assert isinstance(made, Fleet)
+    assert made._shelf is not None
+    made._shelf.back.sync = idle  # type: ignore[method-assign]
+
+
 class TestPurges:
     @pytest.mark.parametrize("name", PURGES)
     def test_it_is_seen_elsewhere(self, server: Redis, client: redis.Redis, name: str) -> None:
@@ -143,6 +158,26 @@ class TestPurges:
                 assert PURGES[name](one)
                 took = other.wait_for("/page/x", lambda body: body != old)
             assert took < PROPAGATION + SLACK
+
+    @pytest.mark.parametrize("heard", [True, False], ids=["heard", "deaf"])
+    def test_it_is_known_who_made_it(self, server: Redis, client: redis.Redis, heard: bool) -> None:
+        """A message says who purged, and in which process; the log alone that it was another's."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.warm("/page/x")
+            told: list[Event] = []
+            other.manager.subscribe(told.append, "purged")
+            if heard:
+                does_not_ask(other)
+            with contextlib.nullcontext() if heard else deaf(server):
+                desk_of(one.manager, one.app).purge(urls=["/page/x"])
+                one.manager.invalidate_tags("more")
+                wait_until(lambda: len(told) >= 2, LIMIT, lambda: str(told))
+            here = process()
+            assert {(event.reason, event.cause) for event in told} == {
+                ("/page/x", Cause("desk", process=here) if heard else Cause("elsewhere")),
+                ("tag more", Cause("code", process=here) if heard else Cause("elsewhere")),
+            }
 
     @pytest.mark.parametrize("heard", [True, False], ids=["heard", "deaf"])
     def test_a_call_is_purged(self, server: Redis, client: redis.Redis, heard: bool) -> None:
@@ -838,10 +873,21 @@ class TestDescriptions:
             workers.connect()
             for _ in range(2):
                 (mine,) = said_to(one)
-                assert (mine["here"], set(mine)) == (True, {"worker", "here"})
+                assert (mine["here"], mine["pid"]) == (True, os.getpid())
+                assert (mine["stats"]["hits"], mine["views"]) == (0, {}), "nothing is known"
             assert one.reachable
             assert one.stats["store_errors"] == 0
         assert len([r for r in caplog.records if "cannot be described" in r.getMessage()]) == 1
+
+    def test_bytes_that_are_no_text(self, server: Redis, client: redis.Redis) -> None:
+        """What somebody made of them is told as what it is, and hides nothing else."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            one.manager.site_of(one.app).jobs = lambda: [{"error": "no caf\udce9"}]
+            workers.connect()
+            (mine,) = said_to(one)
+            assert mine["jobs"] == [{"error": r"no caf\udce9"}]
+            assert mine["stats"]["loads"] >= 1
 
     @pytest.mark.parametrize("said", [b"", b"x", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\xff" * 9])
     def test_noise_is_nothing(self, server: Redis, client: redis.Redis, said: bytes) -> None:

@@ -149,7 +149,9 @@ def test_a_command_is_no_worker_and_runs_no_jobs(shop: Shop, redis: Redis) -> No
     assert process.returncode == 0, err
     assert len(out.splitlines()) == 8
     assert shop.loads == []
+    shop.run("doctor")
     names = [name.decode() for name in client.scan_iter("aswr:*")]
+    assert all(client.pttl(name) > 0 for name in names), "of what is not used nothing stays"
     assert not [name for name in names if name.endswith(":workers") or ":status:" in name]
     assert "no server shares the store now" in shop.run("stats")[1]
     assert "nothing runs it" in shop.run("jobs")[1]
@@ -171,6 +173,22 @@ def test_what_workers_say(shop: Shop) -> None:
         assert [(job["path"], job["ticks"] > 0) for job in jobs] == [("/periodic", True)]
 
 
+def test_what_workers_load(tmp_path: Path, redis: Redis) -> None:
+    """top has the loads under way of the servers that share the store, and asks none of them."""
+    shop = Shop(tmp_path, CLI_REDIS=redis.url, CLI_SECONDS="300")
+
+    def loads() -> list[dict[str, Any]]:
+        said = shop.run("top", "--json", "--count", "1", "--interval", "0.1")[0]
+        return [one for one in json.loads(said)["loads"] if one["url"] == "/slow/1"]
+
+    with shop.server() as server, socket.create_connection(("127.0.0.1", server.port)) as visitor:
+        visitor.sendall(b"GET /slow/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: bool(loads()), LIMIT, lambda: shop.run("stats")[0])
+        (load,) = loads()
+        assert load["process"].endswith(f":{server.process.pid}")
+        assert load["age"] > 0
+
+
 def test_a_store_that_does_not_answer(shop: Shop, redis: Redis) -> None:
     """Where Redis is gone commands say so, and what would help, and fail in time; doctor, too."""
     redis.kill()
@@ -182,7 +200,26 @@ def test_a_store_that_does_not_answer(shop: Shop, redis: Redis) -> None:
         assert "ASWR_STORE_TIMEOUT" in err
     out, _ = shop.run("doctor", code=1)
     assert "error\tstore\t" in out
+    out, _ = shop.run("why", "/slow/1")
+    assert out.startswith("verdict\tmiss\t/slow/1\n")
+    assert "store\tthe shared store does not answer" in out
     assert time.monotonic() - began < 4 * LIMIT
+
+
+def test_a_server_s_memory_while_the_store_is_gone(shop: Shop, redis: Redis) -> None:
+    """A server that lost its store lists its own memory, and says so; with --memory at any time."""
+    with shop.server() as server:
+        url = {"ASWR_ADMIN_URL": f"http://127.0.0.1:{server.port}/aswr"}
+        server.get("/slow/1")
+        memory = ("ls", "--memory", "--search", "slow")
+        out, err = shop.run(*memory, env=url)
+        assert (out.split("\t")[7], err) == ("/slow/1", "")
+        redis.kill()
+        out, err = shop.run("ls", "--search", "slow", env=url, code=1)
+        assert out.split("\t")[7] == "/slow/1"
+        assert err == "the store did not answer: this is what the server's own memory has\n"
+        assert shop.run(*memory, env=url)[0].split("\t")[7] == "/slow/1"
+    assert "--server URL" in shop.run("ls", "--memory", code=2)[1]
 
 
 # Through a server
@@ -246,6 +283,31 @@ def test_ctrl_c_while_it_warms(shop: Shop, tmp_path: Path) -> None:
     shop.run("warm", str(rest), "--concurrency", "8")
     assert sorted(shop.loads, key=lambda path: int(path[6:])) == [f"/slow/{n}" for n in range(60)]
     assert len(shop.run("ls", "--search", "slow")[0].splitlines()) == 60
+
+
+def test_ctrl_c_while_it_reads_its_list(shop: Shop, tmp_path: Path) -> None:
+    """Ctrl-C ends it at once where nothing is begun, with the exit code of all ctrl-C."""
+    listed = tmp_path / "list"
+    os.mkfifo(listed)
+    process = shop.begin("warm", str(listed))
+    with ended(process):
+        writes = os.open(listed, os.O_WRONLY)  # waits for who reads
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=LIMIT)
+        os.close(writes)
+    assert (process.returncode, "Traceback" in err) == (130, False), err
+
+
+def test_no_standard_input(shop: Shop) -> None:
+    """Where it is closed there is no list to read."""
+    command = shlex.join([*FLASK, shop.app, "aswr", "warm", "-"])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {command} <&-"], cwd=HERE,
+        env=environment(shop.folder, **shop.env), capture_output=True, text=True,
+        timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "standard input is closed" in done.stderr
 
 
 def test_a_store_that_dies_while_it_warms(shop: Shop, redis: Redis, tmp_path: Path) -> None:
@@ -504,7 +566,10 @@ ASKS = re.compile(r"aswr (doctor|stats|ls|show|why|jobs|top)\b")
 
 
 def alike(text: str) -> str:
-    """A transcript without what differs from one run to the next: times, counts, and blanks."""
+    """A transcript without what differs from one run to the next: times, counts, blanks, and where
+    a word is cut, which the width of times decides.
+    """
+    text = re.sub(r"\S*…\S*", "…", text)
     text = _ID.sub("ID", _WHEN.sub("WHEN", text))
     text = _NUMBER.sub("N", _SPAN.sub("TIME", re.sub(r"[+-](?=\d)", "", text)))
     return " ".join(text.split())

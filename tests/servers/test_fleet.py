@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +24,16 @@ from flask import Response, request
 from redis.asyncio import Redis as AsyncRedis
 
 from aswr import LoadCycle
+from aswr.admin import blueprint
+from aswr.cli.source import Source
+from aswr.cli.top import Top
 from aswr.desk import ONE_VARIANT, Desk, desk_of
-from aswr.events import Event
+from aswr.events import Cause, Event
 from aswr.fleet import Fleet
 from aswr.here import process
 from aswr.tier import SILENT, Lease
 
+from ..conftest import Gate
 from .harness import wait_until
 from .proxy import Proxy
 from .redises import LOOPBACK, Redis
@@ -641,6 +646,11 @@ class TestClosing:
         asyncio.run(tier._catch_up())
 
 
+async def stop_jobs(worker: Worker) -> None:
+    worker.manager._jobs.stop()
+    await worker.manager._jobs.begun()
+
+
 class TestTicks:
     def test_once_per_tick(self, server: Redis, client: redis.Redis) -> None:
         """A periodic refresh of three workers is one load per tick, and goes on without one."""
@@ -660,6 +670,23 @@ class TestTicks:
                     2 + 1.5,
                     lambda index=index: f"no ticks without {index}",
                 )
+
+    def test_who_loaded_counts_it(self, server: Redis, client: redis.Redis) -> None:
+        """Of all workers' counts each load is one, and the others say to whom they left it."""
+        with Workers(server.url, server.url) as workers:
+            for worker in workers:
+                worker.manager.schedule_periodic_refresh("/page/x", 0.5)
+                worker.manager.start()
+            wait_until(lambda: len(workers.loads) >= 6, LIMIT, lambda: str(workers.loads))
+            for worker in workers:
+                worker.manager.loop().call(partial(stop_jobs, worker), "test", "", LIMIT)
+            workers.settle()
+            jobs = [job for worker in workers for job in worker.manager.jobs()]
+            assert sum(job.loads for job in jobs) == len(workers.loads), jobs
+            said = [what for job in jobs for _, what in job.history]
+            assert set(said) <= {"began 1 load", "left 1 load to other processes", "no need"}, jobs
+            assert said.count("began 1 load") == len(workers.loads)
+            assert "left 1 load to other processes" in said
 
     def test_numbers_ahead_of_time(self, server: Redis, client: redis.Redis) -> None:
         """Ticks go on where numbers are ahead of the clock, as where a server's was put back."""
@@ -1089,7 +1116,8 @@ class TestListing:
             assert [row["id"] for row in listed(one)] == [row["id"] for row in listed(other)]
             assert desk(other).entries()["count"] == 1, "memory has what was asked for here"
             assert other.stats["store_errors"] == 0
-            shown = {row["state"]: row for row in desk(other).show("/tongue/x")["entries"]}
+            said = desk(other).show("/tongue/x", everything=True)
+            shown = {row["state"]: row for row in said["entries"]}
             assert shown["fresh"]["id"] == rows["/tongue/x"]["id"]
 
     def test_who_loaded_it(self, server: Redis, client: redis.Redis) -> None:
@@ -1107,6 +1135,13 @@ class TestListing:
             workers.settle()
             causes = {row["url"]: row["cause"] for row in listed(other)}
             assert causes["/page/x"] == "refresh"
+            one.get("/slow/y")
+            one.settle()
+            assert one.manager.invalidate("/slow/y", stale=True)
+            assert other.get("/slow/y") == "y 1", "which lies in the store, stale"
+            workers.settle()
+            causes = {row["url"]: row["cause"] for row in listed(other)}
+            assert causes["/slow/y"] == "stale", "nobody has waited"
             assert next(causes[url] for url in causes if "price" in url) == "miss"
 
     def test_it_changes_nothing(self, server: Redis, client: redis.Redis) -> None:
@@ -1236,7 +1271,8 @@ class TestListing:
                 )
                 said = desk(other).show(f"/page/{index}")
                 assert [row["url"] for row in said["entries"]] == [f"/page/{index}"]
-                assert said["partial"], "other variants may be there"
+                assert said["partial"] == ""
+                assert desk(other).show(f"/page/{index}", everything=True)["partial"]
             monkeypatch.setattr("aswr.questions.MOST_LISTED", 10_000)
             monkeypatch.setattr("aswr.shelf.LISTED_BYTES", 2000)
             said = desk(one).entries(shared=True)
@@ -1255,6 +1291,124 @@ class TestListing:
             monkeypatch.setattr("aswr.questions.MOST_LISTED", 0)
             rows = desk(other).show("/tongue/x")["entries"]
             assert {row["state"] for row in rows} == {"fresh", "note"}
+
+    def test_all_of_the_store_is_looked_through_where_it_must_be(
+        self, server: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A URL is looked up; other queries and variants are looked for if somebody wants that."""
+
+        def shown(url: str, **options: bool) -> tuple[set[str], str, bool]:
+            said = desk(other).show(url, **options)
+            rows = {f"{row['state']} {row['url']}" for row in said["entries"]}
+            return rows, said["partial"], said["more"]
+
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            for path in ("/page/x", "/page/x?q=1", "/page/y?q=1"):
+                one.get(path)
+            one.get("/tongue/x", Accept_Language="de")
+            workers.settle()
+            every = {"fresh /page/x", "fresh /page/x?q=1"}
+            assert shown("/page/x", everything=True) == (every, "", False)
+            assert shown("/page/y") == ({"fresh /page/y?q=1"}, "", False), "nothing lies there"
+            variants = {"note /tongue/x", "fresh /tongue/x"}
+            assert shown("/tongue/x", everything=True) == (variants, "", False)
+            monkeypatch.setattr("aswr.questions.MOST_LISTED", 0)
+            assert shown("/page/x") == ({"fresh /page/x"}, "", False)
+            assert shown("/tongue/x") == ({"note /tongue/x"}, "", True)
+            for url, options in (("/page/x", {"everything": True}), ("/page/nothing", {})):
+                _, partial, more = shown(url, **options)
+                assert (partial.startswith("only the first 0 entries"), more) == (True, False)
+
+    def test_an_entry_is_found_by_its_id(
+        self, server: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Desk, API and page know an entry of another worker's, however many the store has."""
+
+        def define(worker: Worker) -> None:
+            with_prices(worker)
+            page = blueprint(worker.manager, authorize=lambda: True)
+            worker.app.register_blueprint(page, url_prefix="/aswr")
+
+        with Workers(server.url, server.url, define=define) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/page/x")
+            one.get("/tongue/x", Accept_Language="de")
+            with one.app.app_context():
+                asyncio.run(one.functions["price"]("tea"))
+            workers.settle()
+            monkeypatch.setattr("aswr.questions.MOST_LISTED", 0)
+            rows = desk(one).entries()["entries"]
+            ids = {row["url"]: row["id"] for row in rows if "to-connect" not in row["url"]}
+            assert len(ids) == 3
+            for url, id in ids.items():
+                assert desk(one).entry(id)["source"] == "memory"
+                said = desk(other).entry(id)
+                assert (said["source"], said["partial"], said["silent"]) == ("store", "", False)
+                assert (said["entry"]["url"], said["entry"]["id"]) == (url, id)
+                beside = [row["state"] for row in said["beside"]]
+                assert beside == (["note"] if url == "/tongue/x" else [])
+                assert other.ask(f"/aswr/api/entry/{id}").json["entry"]["id"] == id
+                page = other.ask(f"/aswr/entry/{id}")
+                assert (page.status_code, "in the shared store" in page.text) == (200, True)
+            assert desk(other).entries()["count"] == 1, "nothing was taken into memory"
+            nothing = "0" * 32
+            with pytest.raises(LookupError, match="memory or in the shared store, or was of late$"):
+                desk(other).entry(nothing)
+            assert other.ask(f"/aswr/api/entry/{nothing}").status_code == 404
+            assert other.ask(f"/aswr/entry/{nothing}").status_code == 404
+
+    def test_an_entry_of_which_nothing_is_known_in_an_outage(
+        self, server: Redis, proxy: Proxy
+    ) -> None:
+        """Where the store does not answer an entry that left memory is not said to be gone."""
+
+        def define(worker: Worker) -> None:
+            page = blueprint(worker.manager, authorize=lambda: True)
+            worker.app.register_blueprint(page, url_prefix="/aswr")
+
+        with Workers(url_of(proxy), define=define, **SILENCE) as workers:
+            (one,) = workers
+            workers.warm("/page/a")
+            site = one.manager.site_of(one.app)
+            (key,) = site.store.variants("/page/a")
+            id = desk(one).show("/page/a")["entries"][0]["id"]
+            site.store.discard(key)
+            proxy.refuse()
+            proxy.cut()
+            one.wait_reachable(False)
+            said = desk(one).entry(id)
+            assert (said["entry"], said["partial"], said["silent"]) == (None, SILENT, True)
+            page = one.ask(f"/aswr/entry/{id}").text
+            assert SILENT in page
+            assert "not stored any more" not in page
+            with pytest.raises(LookupError, match=f"or was of late, and {SILENT}$"):
+                desk(one).entry("0" * 32)
+
+    def test_a_check_up_changes_nothing(self, server: Redis, client: redis.Redis) -> None:
+        """The doctor measures a round trip, and draws no number by that."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.warm("/page/a")
+            numbers = f"aswr:{{{workers.name}:}}:numbers"
+            before = client.hgetall(numbers)
+            lines = {line["name"]: line for line in desk(one).doctor()}
+            assert "answers in" in lines["store"]["found"]
+            assert lines["lease"]["found"] == "1 worker shares loads; this one holds 0"
+            assert before
+            assert client.hgetall(numbers) == before
+
+    def test_who_looks_on_leaves_nothing_for_good(self, server: Redis, client: redis.Redis) -> None:
+        """Where no server ever was, all that is left of a look at it expires."""
+        with Workers(server.url) as workers:
+            (looks,) = workers
+            looks.manager.site_of(looks.app).shared.counts = False
+            assert not [line for line in desk(looks).doctor() if line["state"] == "error"]
+            assert listed(looks) == []
+        lives = [client.pttl(key) for key in client.scan_iter("aswr:*")]
+        assert all(life > 0 for life in lives), lives
 
     def test_a_silence_in_the_midst(
         self, server: Redis, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
@@ -1309,6 +1463,54 @@ class TestListing:
             assert "/page/x" not in left
             one.wait_for("/page/x", lambda body: body == "x 2")
 
+    def test_entries_of_others_are_renewed_by_id(self, server: Redis, client: redis.Redis) -> None:
+        """An entry that is in no memory here, a variant too, is loaded as what it is, for all."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/tongue/x", Accept_Language="de")
+            workers.settle()
+            (row,) = (row for row in listed(other) if row["url"] == "/tongue/x")
+            done = desk(other).refresh(id=row["id"])
+            assert (done["url"], done["outcome"], done["reason"]) == ("/tongue/x", "stored", "")
+            workers.settle()
+            (after,) = (row for row in listed(one) if row["url"] == "/tongue/x")
+            assert (after["id"], after["stored"] > row["stored"]) == (row["id"], True)
+            assert other.get("/tongue/x", Accept_Language="de") == "de x 2"
+            assert desk(other).refresh(id="f" * 32)["outcome"] == "unknown"
+
+    def test_what_is_being_loaded_is_known_to_all(
+        self, server: Redis, client: redis.Redis, gate: Gate, background: Any
+    ) -> None:
+        """Each worker tells the others its loads in progress, with their age: `top` needs no
+        server."""
+
+        def define(worker: Worker) -> None:
+            @worker.app.get("/held")
+            @worker.manager.cacher(timeout=60, wait_timeout=60)
+            async def held() -> str:
+                await gate.ahold()
+                return "done"
+
+        with Workers(server.url, server.url, define=define) as workers:
+            one, other = workers
+            workers.connect()
+            asked = background(lambda: one.get("/held"))
+            gate.await_arrival()
+            desk(one).workers()  # who is asked says how it is
+            (told,) = (said for said in desk(other).workers() if not said["here"])
+            (flight,) = told["flights"]
+            assert (flight["url"], flight["waiters"], flight["leads"]) == ("/held", 1, True)
+            looks = workers.join(server.url)
+            looks.manager.site_of(looks.app).shared.counts = False
+            top = Top(Source(desk(looks), "store", "the shared store", "localhost"))
+            top.look()
+            (load,) = top.flights
+            assert (load["url"], load["process"]) == ("/held", f"{told['host']}:{told['pid']}")
+            assert 0 <= load["said"] <= LIMIT
+            gate.open()
+            assert asked.result() == "done"
+
     def test_who_looks_on_says_what_it_does_not_know(
         self, server: Redis, client: redis.Redis
     ) -> None:
@@ -1351,6 +1553,45 @@ class TestListing:
 
 
 class TestHealth:
+    @pytest.mark.parametrize(
+        ("case", "word", "cure"),
+        [("memory", "'maxmemory'", "raise its maxmemory"), ("type", "WRONGTYPE", "ASWR_NAMESPACE"),
+         ("rights", "NoPermission", "its user"), ("password", "Authentication", "password")],
+        ids=lambda word: word,
+    )  # fmt: skip
+    def test_a_store_that_refuses(
+        self, server: Redis, client: redis.Redis, case: str, word: str, cure: str
+    ) -> None:
+        """A Redis that answers, but with a no, is no silent one: its reason is told, and a cure."""
+        name, url = f"refused-{case}", server.url
+        if case == "memory":
+            client.config_set("maxmemory", 1)
+        elif case == "type":
+            client.set(f"aswr:{{{name}:}}:numbers", "no hash")
+        else:
+            rights = "~other:*" if case == "rights" else "~*"
+            client.execute_command("ACL", "SETUSER", "ann", "on", ">pw", rights, "&*", "+@all")
+            password = "pw" if case == "rights" else "SECRET"
+            url = url.replace("redis://", f"redis://ann:{password}@")
+        try:
+            with Workers(url, name=name) as workers:
+                (one,) = workers
+
+                def line() -> dict[str, str]:
+                    one.get("/page/x")
+                    (found,) = [each for each in desk(one).doctor() if each["name"] == "store"]
+                    return found
+
+                wait_until(lambda: word in line()["found"], LIMIT, lambda: str(line()))
+                said = line()
+                assert (said["state"], cure in said["cure"]) == ("error", True), said
+                assert "does not answer" not in said["found"]
+                assert "SECRET" not in str(said)
+        finally:
+            client.config_set("maxmemory", 0)
+            client.execute_command("ACL", "DELUSER", "ann")
+            client.delete(f"aswr:{{{name}:}}:numbers")
+
     def test_a_store_that_is_well(self, server: Redis, client: redis.Redis) -> None:
         """The doctor says what Redis it is, how far away, and how many share it."""
         with Workers(server.url, server.url) as workers:
@@ -1438,7 +1679,7 @@ class TestEvents:
             assert [(e.kind, e.reason) for e in told] == [("lease", "held"), ("lease", "released")]
 
     def test_purges_here_and_elsewhere(self, server: Redis, client: redis.Redis) -> None:
-        """Who purges tells of it once; the others once, and that it was elsewhere."""
+        """Who purges tells of it once; the others once, who did that, and in which process."""
         with Workers(server.url, server.url) as workers:
             one, other = workers
             workers.warm("/page/x")
@@ -1448,16 +1689,19 @@ class TestEvents:
             other.manager.subscribe(there.append, "purged")
             one.manager.invalidate("/page/x?a=1")
             one.manager.invalidate_tags("tag-x", "more", stale=True)
-            one.manager.clear()
+            desk(one).purge(everything=True)
             wait_until(lambda: len(there) >= 4, LIMIT, lambda: str(there))
             time.sleep(2 * STORE_TIMEOUT + 1.0)  # in which both have asked for purges again
             assert [event.reason for event in here] == [
                 "/page/x?a=1", "tag tag-x (stale)", "tag more (stale)", "everything",
             ]  # fmt: skip
-            assert sorted(event.reason for event in there) == [
-                "/page/x?a=1 elsewhere", "everything elsewhere", "tag more elsewhere (stale)",
-                "tag tag-x elsewhere (stale)",
-            ]  # fmt: skip
+            assert [event.cause for event in here] == [Cause("code")] * 3 + [Cause("desk")]
+            assert {event.reason for event in there} == {event.reason for event in here}
+            assert len(there) == 4
+            for event in there:
+                who = "desk" if event.reason == "everything" else "code"
+                told, asked = Cause(who, process=process()), Cause("elsewhere")
+                assert event.cause in (told, asked), "by its message, or by the log before that"
 
     def test_the_breaker(self, server: Redis, proxy: Proxy) -> None:
         """That the store fails is told once, and once that it answers again."""

@@ -11,6 +11,7 @@ import redis
 from aswr.envelope import MAGIC, Checksum, Envelopes
 from aswr.scripts import (
     CLAIM,
+    CLOCK,
     DESCRIBE,
     DROP,
     LENGTH,
@@ -726,6 +727,21 @@ class TestHorizon:
         counter.run(SYNC, 0, "", 10 * MICRO, "", MOST)
         assert counter.client.pttl(LOG) <= 5, "who says nothing of himself keeps nothing"
 
+    @pytest.mark.parametrize("script", [NUMBER, SYNC], ids=["number", "sync"])
+    def test_nothing_is_left_for_good(self, counter: Counter, script: Script) -> None:
+        """Numbers and log end a day after they were made, if no worker was there since."""
+        counter.run(script, *([] if script is NUMBER else [0, "", 10 * MICRO, "", MOST]))
+        for key in (NUMBERS, LOG):
+            assert 86_400_000 - 10_000 < counter.client.pttl(key) <= 86_400_000
+
+    def test_who_stores_for_longer_keeps_them_for_longer(self, counter: Counter) -> None:
+        """Who only looks on, and stored what lives longer, has numbers and log kept for as long."""
+        counter.number()
+        counter.horizon = 7 * 86_400 * MICRO
+        counter.run(SYNC, 0, "", 10 * MICRO, "", MOST)
+        for key in (NUMBERS, LOG):
+            assert counter.client.pttl(key) > 7 * 86_400_000
+
 
 def test_who_may_not_publish(client: redis.Redis, counter: Counter) -> None:
     """Where no channel is allowed every step is done all the same, and nobody is told."""
@@ -772,6 +788,12 @@ class TestWorkers:
         time.sleep(0.02)
         counter.run(SYNC, 0, "two", 10_000, "", MOST)
         assert counter.client.zrange(WORKERS, 0, -1) == [b"two"]
+
+
+def test_the_time(client: redis.Redis) -> None:
+    """The server's clock is told, in seconds, and nothing is changed."""
+    assert abs(int(run(client, CLOCK, [ENTRY])) - time.time()) < 5
+    assert client.dbsize() == 0
 
 
 def test_lengths(client: redis.Redis) -> None:
