@@ -26,7 +26,7 @@ class Breaker:
         self._on_open = on_open
         self.on_change: Callable[[str], None] | None = None  # told what happened, in a word or two
         self.closed = True
-        self.why = ""  # it is open
+        self.why = ""  # it is open, or was the last time
         self.errors = 0
         self._tries = 0
         self._mended_at = -CALM
@@ -34,9 +34,8 @@ class Breaker:
     def trip(self, error: object) -> None:
         """The store does not answer, or not as it should: ask it no more for now."""
         self.errors += 1
-        self.why = str(error)
         if self.closed:
-            self.closed = False
+            self.closed, self.why = False, str(error)
             if self._clock() - self._mended_at > CALM:
                 self._tries = 0
             log.warning(
@@ -54,7 +53,7 @@ class Breaker:
     def mend(self) -> None:
         """The store answers, and what was missed is known."""
         if not self.closed:
-            self.closed, self.why = True, ""
+            self.closed = True
             self._mended_at = self._clock()
             log.warning("%s answers again", self.name, extra={"aswr_store": self.name})
             self._tell("closed")

@@ -27,6 +27,7 @@ Ask = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
 
 VERSIONS: Final = ("aswr", "flask", "werkzeug", "asgiref", "aiocache", "apscheduler", "msgspec")
 SLOW_STORE = 0.05  # seconds of a round trip
+NEARLY_FULL = 0.95  # of what Redis may use
 ROOM = 4.0  # round trips that must fit into ASWR_STORE_TIMEOUT: connecting takes some
 SKEWED = 1.0  # seconds between this host's clock and the store's
 MANY_WAIT = 32  # callers
@@ -242,6 +243,13 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
         yield _line(
             "store", "warning", f"maxmemory-policy is {policy}: Redis may evict aswr's purges",
             "use volatile-lru (or noeviction); all of aswr's keys expire",
+        )  # fmt: skip
+    full = health.get("full", 0.0)
+    if full >= NEARLY_FULL and policy == "noeviction":
+        yield _line(
+            "store", "error" if full >= 1 else "warning",
+            f"{percent(full)} of its maxmemory is used, and maxmemory-policy is noeviction: Redis "
+            "refuses to store more", _REFUSALS["'maxmemory'"],
         )  # fmt: skip
     yield from _clocks(health)
     workers, held = health["workers"], health["leases"]

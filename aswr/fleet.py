@@ -387,8 +387,9 @@ class Fleet(Tier):
 
     async def health(self) -> dict[str, Any]:
         """``name``, ``reachable``, and where it is not ``why``, as far as that is known; else
-        ``version`` and ``policy`` (maxmemory-policy), ``seconds`` of a round trip, ``offset`` in
-        seconds of its clock, ``workers``, ``leases``.
+        ``version``, ``policy`` (maxmemory-policy) and ``full``, the share of its maxmemory that is
+        used; ``seconds`` of a round trip, ``offset`` in seconds of its clock, ``workers``,
+        ``leases``.
         """
         name = f"the store at {backend.shown(self._source)}"
         try:
@@ -406,6 +407,7 @@ class Fleet(Tier):
             "seconds": seconds,
             "version": str(said.get("redis_version", "")),
             "policy": str(said.get("maxmemory_policy", "")),
+            "full": _share(said.get("used_memory"), said.get("maxmemory")),
             "offset": self.stamps.offset / MICRO,
             "workers": shelf.back.workers,
             "leases": len(self._held),
@@ -456,3 +458,9 @@ def _with_names(claim: Claim, note: Entry | None) -> Claim:
 def _quoted(text: str) -> str:
     """No colon and no brace is left: no namespace begins another, and none moves a hash tag."""
     return quote(text, safe="")
+
+
+def _share(used: Any, most: Any) -> float:
+    """Of what may be used; 0 where that has no bound, or is not told."""
+    numbers = isinstance(used, int) and isinstance(most, int)
+    return used / most if numbers and most > 0 else 0.0

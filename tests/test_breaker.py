@@ -55,6 +55,18 @@ def test_one_line_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
+def test_why_it_is_open() -> None:
+    """What is known is what an outage began with: later errors are of asking too early."""
+    breaker = Breaker("the store", Opened())
+    assert breaker.why == ""
+    for reason in ("no memory", "no answer"):
+        breaker.trip(reason)
+    assert breaker.why == "no memory"
+    breaker.mend()
+    breaker.trip("no rights")
+    assert breaker.why == "no rights"
+
+
 def test_it_is_open_before_anybody_is_told() -> None:
     """Who is told that it opened finds it open."""
     seen: list[bool] = []

@@ -190,7 +190,8 @@ def _source_of(manager: CacheManager, app: Flask, needs: Needs, mine: bool) -> S
     if desk.in_fleet and needs.memory:
         raise Nobody(NO_MEMORY)
     if desk.in_fleet or (needs.loads and desk.shares):
-        if needs.silent or desk.store_answers(2.0 if needs.alone else 5.0):
+        answers = desk.store_answers(2.0 if needs.alone or needs.silent else 5.0)
+        if answers or needs.silent:
             return Source(desk, "store", "the shared store", host)
         if not needs.alone:
             raise Failed(_silent(desk))

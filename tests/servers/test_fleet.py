@@ -1609,6 +1609,27 @@ class TestHealth:
                 client.config_set("maxmemory-policy", "noeviction")
             assert any("allkeys-lru" in found for found in policies)
 
+    @pytest.mark.parametrize(
+        ("used", "policy", "state"),
+        [(90, "noeviction", ""), (99, "noeviction", "warning"), (101, "noeviction", "error"),
+         (101, "volatile-lru", "")],
+    )  # fmt: skip
+    def test_a_store_that_is_full(
+        self, server: Redis, client: redis.Redis, used: int, policy: str, state: str
+    ) -> None:
+        """That Redis will refuse to store is told to who only looks."""
+        with Workers(server.url) as workers:
+            workers.connect()
+            (one,) = workers
+            tier = one.manager.site_of(one.app).engine.tier
+
+            async def info() -> dict[str, Any]:
+                return {"used_memory": used, "maxmemory": 100, "maxmemory_policy": policy}
+
+            tier._shelf.link.info = info
+            told = [each for each in desk(one).doctor() if "maxmemory is used" in each["found"]]
+            assert [each["state"] for each in told] == [state] * bool(state)
+
 
 class TestEvents:
     def test_leases(self, server: Redis, client: redis.Redis) -> None:
