@@ -15,6 +15,7 @@ _CURES: Final = {
     "method": "only answers to GET and HEAD are stored: let the page answer one of these",
     "unless": "unless= says so of this request: let it say so of fewer, or leave it out",
     "no-store": "leave no-store out of the request, or write request_directives=False",
+    "only-if-cached": "leave only-if-cached out of the request, or warm the page first",
     "closed": "manager.start() begins anew",
     "bypass": "remove ASWR_ENABLED = False",
     "an argument": (

@@ -182,3 +182,14 @@ def describe(names: Iterable[str]) -> str:
     reads = ", ".join(name for name in names if name != "writes session")
     texts = [f"reads {reads}"] if reads else []
     return "; ".join(texts + ["writes session"] * ("writes session" in names))
+
+
+def inputs_in(reason: str) -> list[str]:
+    """What a reason says that is read, or written, as `describe` writes it."""
+    names: list[str] = []
+    for part in reason.split("; "):
+        if part.startswith("reads ") and not part.startswith("reads over "):
+            names += part.removeprefix("reads ").split(", ")
+        elif part.startswith("writes "):
+            names.append(part)
+    return names

@@ -1,57 +1,33 @@
 """Why a URL is answered as it is: every step of the way, in words, from the route to the verdict.
 
 Asks what a request would ask, of the same code; where nothing is stored it renders once, and stores
-nothing. Any thread but aswr's loop; waits for that one render.
+nothing. What it says is worded by `phrases`; what would help is in `cures` and `Notes.cause`. Any
+thread but aswr's loop; waits for that one render.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from flask import g
 from flask.ctx import RequestContext
 
+from . import phrases
 from .calls import instance_maker
-from .codec import Entry
-from .cures import UNKNOWN, cure, failing, slow
+from .cures import UNKNOWN, cure, failing
 from .emission import Emission
-from .fieldtext import named
 from .flight import Fate, Flight, Load, Loaded
 from .freshness import said
 from .ledger import error_of
 from .lookup import Found
-from .names import PERSONS, Kind, describe, key_of
-from .options import CONFIG, Plan
+from .names import PERSONS, describe, inputs_in, key_of
 from .policy import Verdict, covers
 from .site import NoView, Site, find_method
 from .survey import plain, row, variant_of
 from .urls import MOST_NAMES
 from .views import Asked, CachedView, Pass
-from .words import VERDICTS, count, duration, size
+from .words import count
 
 Ask = Callable[[Callable[[], Any]], Any]  # a coroutine function's result, from the loop
-
-_WORDS = {
-    Verdict.FRESH: "hit", Verdict.STALE: "stale", Verdict.MISS: "miss", Verdict.PASS: "pass",
-}  # fmt: skip
-_UNKNOWN = f"unknown: {VERDICTS['unknown']}"
-_SAYS = {verdict: f"{word}: {VERDICTS[word]}" for verdict, word in _WORDS.items()}
-
-
-def environ_in(headers: Mapping[str, str]) -> dict[str, str]:
-    """Header fields as environ entries."""
-    return {key_of(name): value for name, value in headers.items()}
-
-
-class Late(NamedTuple):
-    """How long a load took; where that is too long what comes of it, and what would help.
-
-    ``ended``: it would have been, before it brought anything.
-    """
-
-    took: str
-    lines: Sequence[str] = ()
-    cures: Sequence[str] = ()
-    ended: bool = False
 
 
 class Why:
@@ -62,7 +38,7 @@ class Why:
     ) -> None:
         self._site = site
         self._url = url
-        self._environ = environ_in(headers)
+        self._environ = {key_of(name): value for name, value in headers.items()}
         if scheme:
             self._environ["wsgi.url_scheme"] = scheme
         self._ask = ask
@@ -103,7 +79,7 @@ class Why:
         request = context.request
         rule = "" if request.url_rule is None else f"{request.url_rule.rule} → "
         self._say("route", f"{rule}{request.endpoint}", f"cached view {view.name}", view=view.name)
-        self._say("policy", *_policy(self._site, view))
+        self._say("policy", *phrases.policy(self._site.plan_of(view), view.asks_in_requests))
         self._say_what_is_not_run(context, view, function)
         if not self._site.enabled:
             self._say("request", "passes: the cache is switched off (ASWR_ENABLED = False)")
@@ -159,7 +135,7 @@ class Why:
             args = () if cls is None else (instance_maker(None, function)(),)
             asked = view.ask(self._site, context, args, dict(context.request.view_args or {}))
         except Exception as error:  # of the app's own code
-            calls = _listed(view.asks_in_requests, "or") or "the view's class"
+            calls = phrases.listed(view.asks_in_requests, "or") or "the view's class"
             if self._before:
                 self._say("request", f"{calls} fails: {error!r}", f"with {self._before} it may not")
                 return self._unknown()
@@ -181,11 +157,12 @@ class Why:
         if found.why:
             self._say_noted(found)
             carried = () if found.inputs is None else found.inputs.carried(found.names)
-            because = f"because {_it(found.why)}"
+            because = f"because {phrases.clause(found.why)}"
             if not carried and (unsure := self._unsure(found.names)):
-                self._say("verdict", _UNKNOWN, unsure, f"without it: it passes, {because}")
+                without = f"without it: it passes, {because}"
+                self._say("verdict", phrases.verdict("unknown"), unsure, without)
                 return self._unknown()
-            self._say("verdict", _SAYS[Verdict.PASS], because)
+            self._say("verdict", phrases.verdict("pass"), because)
             self._cure(view, asked, carried, found.why)
             return "pass"
         verdict = self._say_stored(found)
@@ -193,7 +170,7 @@ class Why:
         if _lacks(found):
             verdict = self._missing(view, asked, found)
         if verdict in ("hit", "stale", "miss", "unknown"):
-            self._say("answer", *_answer(asked))
+            self._say("answer", *phrases.answer(asked.plan))
         return verdict
 
     def _find(self, view: CachedView, asked: Asked) -> Found:
@@ -220,7 +197,7 @@ class Why:
 
     def _say_reads(self, view: CachedView, asked: Asked, found: Found) -> None:
         inputs = found.inputs
-        more = [name for name in _inputs_in(found.why) if name not in found.names]
+        more = [name for name in inputs_in(found.why) if name not in found.names]
         if not found.names and not more:
             self._say("reads", "nothing more is known to be read of a request here")
             return
@@ -228,15 +205,16 @@ class Why:
         carried = () if inputs is None else inputs.carried(found.names)
         lines = []
         for name, value in zip(found.names, values, strict=True):
-            lines.append(_read(name, value, asked, name in carried, view.notes.place(name)))
+            lines.append(_read(view, asked, name, value, name in carried))
         self._say("reads", *lines, *_reads(view, asked, more))
 
     def _say_noted(self, found: Found) -> None:
         """Of who passes: it may be stored that he does."""
         entry = self._site.store.glance(found.key)
         if entry is not None and entry.passing:
-            shown, left = row(found.key, entry, found.now), _span(found.now, entry.fresh_until)
-            self._say("stored", _stored(shown), f"no load is tried for {left}", entry=shown)
+            shown = row(found.key, entry, found.now)
+            left = phrases.span(found.now, entry.fresh_until)
+            self._say("stored", phrases.stored(shown), f"no load is tried for {left}", entry=shown)
 
     def _say_stored(self, found: Found) -> str:
         entry, now = found.entry, found.now
@@ -244,28 +222,21 @@ class Why:
             self._say("stored", "nothing")
             return "miss"
         shown = row(found.key, entry, now)
-        self._say("stored", _stored(shown), *_deadlines(entry, now), entry=shown)
-        verdict = found.decision.verdict
-        lines = [_SAYS[verdict]]
+        self._say("stored", phrases.stored(shown), *phrases.deadlines(entry, now), entry=shown)
         retry_at = self._site.engine.failures.retry_at(found.key)
-        if retry_at is not None:
-            when = "is due" if now >= retry_at else f"is due in {duration(retry_at - now)}"
-            lines.append(f"its last load failed; the next try {when}")
-        if verdict is Verdict.STALE:
-            loads = found.decision.load
-            lines.append("a load is started, nobody waits" if loads else "no load: held back")
-        if verdict is Verdict.MISS and covers(entry, now):
-            lines.append("if the load fails, what is stored is served (stale_if_error)")
-        if verdict is not Verdict.MISS and (unsure := self._unsure(found.names)):
-            self._say("verdict", _UNKNOWN, unsure, *(f"without it: {line}" for line in lines))
+        lines = phrases.decided(found.decision, entry, now, retry_at)
+        verdict = phrases.WORDS[found.decision.verdict]
+        if verdict != "miss" and (unsure := self._unsure(found.names)):
+            without = [f"without it: {line}" for line in lines]
+            self._say("verdict", phrases.verdict("unknown"), unsure, *without)
             return self._unknown()
         self._say("verdict", *lines)
-        return _WORDS[verdict]
+        return verdict
 
     def _say_flight(self, found: Found) -> None:
         flight = self._site.engine.flights.get(found.key)
         if flight is not None:
-            age = _span(flight.began, self._site.engine.clock())
+            age = phrases.span(flight.began, self._site.engine.clock())
             many = count(len(flight.waiters))
             self._say("flight", f"a load is under way for {age}; {many} wait")
 
@@ -274,7 +245,7 @@ class Why:
         engine, wants = self._site.engine, asked.wants
         if wants is not None and wants.only_if_cached:
             self._say("request", "says only-if-cached, and is answered 504")
-            self._cures.append("leave only-if-cached out of the request, or warm the page first")
+            self._cures.append(cure("only-if-cached", asked.plan))
             return "none"
         if wants is not None and wants.no_store:
             self._say("request", "passes: it says no-store")
@@ -286,8 +257,8 @@ class Why:
             return "pass"
         if passing := self._site.sharing.passing().get(asked.key.view):
             self._say(
-                "request", f"passes: several URLs of the view do, since {_it(passing)}",
-                *_reads(view, asked, _inputs_in(passing)),
+                "request", f"passes: several URLs of the view do, since {phrases.clause(passing)}",
+                *_reads(view, asked, inputs_in(passing)),
                 "now and then a load is tried all the same",
             )  # fmt: skip
             self._cure(view, asked, (), passing)
@@ -303,24 +274,24 @@ class Why:
         try:
             loaded, flight = self._ask(lambda: trial(load))
         except TimeoutError:
-            late = self._late(found, load, self._site.engine.clock() - began)
+            late = self._late(found, load, began)
             first = "rendered once to find out, and it took too long to wait for"
             self._say("render", first, *late.lines)
             self._cures += late.cures
             return "miss"
-        late = self._late(found, load, self._site.engine.clock() - began)
+        late = self._late(found, load, began)
         verdict, lines = self._outcome(view, asked, load, loaded, flight, late)
         first = f"rendered once to find out, in {late.took}; nothing was stored"
         unsure = self._unsure((*loaded.names, *flight.names))
         if unsure or verdict == "unknown":
-            lines += [_UNKNOWN, *filter(None, [unsure])]
+            lines += [phrases.verdict("unknown"), *filter(None, [unsure])]
             verdict = self._unknown()
         self._say("render", first, *lines)
         return verdict
 
     def _outcome(
         self, view: CachedView, asked: Asked, load: Load, loaded: Loaded, flight: Flight,
-        late: "Late",
+        late: phrases.Late,
     ) -> tuple[str, list[str]]:  # fmt: skip
         """What a render came to: the verdict that a request would get, and what is to be said."""
         names = tuple(sorted({*loaded.names, *flight.names}))
@@ -331,11 +302,11 @@ class Why:
             nobody = f"reads over {MOST_NAMES} inputs"
         if nobody or loaded.fate is Fate.PASS:
             self._cure(view, asked, carried, nobody)
-            lines += _reads(view, asked, [n for n in _inputs_in(nobody) if n not in names])
-            return "pass", [*lines, f"nobody shares it: {_it(nobody)}"]
+            lines += _reads(view, asked, [n for n in inputs_in(nobody) if n not in names])
+            return "pass", [*lines, f"nobody shares it: {phrases.clause(nobody)}"]
         if mine:
             self._cure(view, asked, carried, mine)
-            return "pass", [*lines, f"this request would pass: {_it(mine)}"]
+            return "pass", [*lines, f"this request would pass: {phrases.clause(mine)}"]
         lines += late.lines
         self._cures += late.cures
         if late.ended:
@@ -355,29 +326,9 @@ class Why:
             lines.append("one caller gets it; whoever waits with him passes")
         return "unstored", lines
 
-    def _late(self, found: Found, load: Load, seconds: float) -> "Late":
-        """What comes of it that a load takes so long."""
-        times, limits = load.times, dict[str, float]()
-        if seconds > times.wait_timeout:
-            limits["wait_timeout"] = times.wait_timeout
-        if ends := times.load_timeout is not None and seconds > times.load_timeout:
-            limits["load_timeout"] = times.load_timeout or 0.0
-        took = duration(max(0.0, seconds))
-        if not limits:
-            return Late(took)
-        first = min(limits, key=limits.__getitem__)
-        given = "504" if first == "load_timeout" else "503"
-        if covers(found.entry, self._site.engine.clock()):
-            given = "what is stored (stale_if_error)"
-        lines = [f"that is above {first} ({limits[first]:.15g} s): who waits gets {given}"]
-        if not ends:
-            lines.append("the load goes on, and what it brings is used")
-        elif load.sync:
-            lines.append("a thread cannot be cancelled: it goes on, and what it brings is used")
-        else:
-            lines.append("load_timeout cancels it: it would not be stored")
-        cures = [slow(option, took) for option in limits]
-        return Late(took, lines, cures, ends and not load.sync)
+    def _late(self, found: Found, load: Load, began: float) -> phrases.Late:
+        now = self._site.engine.clock()
+        return phrases.late(load.times, now - began, load.sync, covers(found.entry, now))
 
     def _unsure(self, names: Iterable[str]) -> str:
         """What of these inputs might be another one in a request; empty if nothing."""
@@ -392,15 +343,15 @@ class Why:
     def _would_be_stored(self, asked: Asked, load: Load, loaded: Loaded) -> str:
         now = self._site.engine.clock()
         ends = loaded.ends or load.times.deadlines(now, 0.0, 0.0)
-        fresh, stale = _span(now, ends.fresh_until), _span(now, ends.stale_until)
-        if (jitter := load.times.jitter) and not _says_when(asked, loaded, now):
-            fresh += f" (by jitter up to {_span(0.0, jitter * (ends.fresh_until - now))} less)"
-        return f"it would be stored, fresh for {fresh}, gone after {stale}"
+        jitter = load.times.jitter
+        if jitter and _says_when(asked, loaded, now):
+            jitter = 0.0
+        return phrases.would_be_stored(now, ends, jitter)
 
     def _cure(self, view: CachedView, asked: Asked, carried: Iterable[str], why: str) -> None:
         """What helps against these inputs, and those that ``why`` names."""
         kind = asked.plan.rules.kind
-        names = dict.fromkeys([*carried, *_inputs_in(why)])
+        names = dict.fromkeys([*carried, *inputs_in(why)])
         self._cures += [view.notes.cause(name, kind(name)) for name in names]
         self._cures.append(cure(why, asked.plan))
 
@@ -418,113 +369,10 @@ def _lacks(found: Found) -> bool:
     return not found.why and (found.entry is None or found.decision.verdict is Verdict.MISS)
 
 
-def _span(start: float, end: float) -> str:
-    return duration(max(0.0, end - start))
-
-
-def _inputs_in(why: str) -> list[str]:
-    """What a reason says that is read, or written."""
-    names: list[str] = []
-    for part in why.split("; "):
-        if part.startswith("reads ") and not part.startswith("reads over "):
-            names += part.removeprefix("reads ").split(", ")
-        elif part.startswith("writes "):
-            names.append(part)
-    return names
-
-
-def _it(why: str) -> str:
-    """A reason as what follows "because"."""
-    return f"its answer says {why}" if why.startswith(("Cache-Control ", "Vary ")) else f"it {why}"
-
-
-def _policy(site: Site, view: CachedView) -> list[str]:
-    plan = site.plan_of(view)
-    times, rules = plan.times, plan.rules
-    if times.timeout is None:
-        lines = ["no timeout: the response's own Cache-Control decides (RFC 9111)"]
-    else:
-        margin = times.refresh_margin
-        shown = "chosen by the load time" if margin is None else f"{margin:.15g} s"
-        lines = [f"timeout {times.timeout:.15g} s, refresh_margin {shown}"]
-    if times.stale_if_error:
-        lines.append(f"stale_if_error {times.stale_if_error:.15g} s")
-    lines.append("public: answered before Flask, CDNs may keep it" if plan.public else "in-app")
-    if rules.query is not True:
-        lines.append(f"query={rules.query!r}: of the query only this counts")
-    if rules.vary != "read":
-        lines.append(f"vary={rules.vary!r}")
-    if rules.ignore:
-        lines.append(f"ignored: {', '.join(sorted(map(str, rules.ignore)))}")
-    return [*lines, *_set(plan, view)]
-
-
-def _set(plan: Plan, view: CachedView) -> list[str]:
-    """What else is set and counts for the verdict, beside the defaults."""
-    lines, times = [], []
-    for name in ("load_timeout", "soft_timeout", "wait_timeout", "jitter"):
-        value = getattr(plan.times, name)
-        if value != CONFIG[f"ASWR_{name.upper()}"]:
-            times.append(f"{name} {value:.15g}{'' if name == 'jitter' else ' s'}")
-    if times:
-        lines.append(", ".join(times))
-    if plan.statuses:
-        each = (f"{status} for {value:.15g} s" for status, value in plan.statuses.items())
-        lines.append(f"statuses {', '.join(each)}")
-    if plan.max_body != CONFIG["ASWR_MAX_BODY"]:
-        lines.append(f"max_body {count(plan.max_body)} bytes")
-    if calls := view.asks_in_requests:
-        lines.append(f"called in each request: {_listed(calls, 'and')}")
-    return lines
-
-
-def _listed(names: Sequence[str], last: str) -> str:
-    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
 def _reads(view: CachedView, asked: Asked, names: Iterable[str]) -> list[str]:
-    return [_read(name, "", asked, False, view.notes.place(name)) for name in names]
+    return [_read(view, asked, name) for name in names]
 
 
-def _read(name: str, value: Any, asked: Asked, carried: bool, place: str) -> str:
-    kind = asked.plan.rules.kind(name)
-    where = f" at {place}" if place else ""
-    if name.startswith("writes "):
-        return f"{name}{where}: for each caller anew, so nobody shares"
-    if kind is Kind.NEVER:
-        return f"{name}{where}: every request has one of its own, so nobody shares"
-    if kind is Kind.PERSONAL:
-        who = "this request has one, and passes" if carried else "absent here: shared"
-        return f"{name}{where}: one caller's own; {who}"
-    said = "" if value == "" else f" is {plain(value)} here;"
-    return f"{named(name)}{where}:{said} requests that agree on it share"
-
-
-def _stored(shown: Mapping[str, Any]) -> str:
-    if shown["state"] == "pass":
-        return f"that it passes: {shown['reason']}"
-    kept = f", tags {', '.join(shown['tags'])}" if shown["tags"] else ""
-    status = "" if shown["status"] is None else f"status {shown['status']}, "
-    return (
-        f"{shown['state']}, {status}{size(shown['size'])}, {duration(shown['age'])} old, "
-        f"its load took {duration(shown['cost'])}{kept}"
-    )
-
-
-def _deadlines(entry: Entry, now: float) -> list[str]:
-    ends = [("fresh", entry.fresh_until), ("stale but served", entry.stale_until)]
-    if entry.error_until > entry.stale_until:
-        ends.append(("kept for failures", entry.error_until))
-    return [
-        f"{word} for {_span(now, end)} more" if end > now else f"{word} until {_span(end, now)} ago"
-        for word, end in ends
-    ]
-
-
-def _answer(asked: Asked) -> list[str]:
-    if asked.plan.public:
-        return ["leaves with public, max-age=… and a strong ETag; given before the app's hooks"]
-    lines = ["leaves with private, no-cache and a weak ETag, where the view says nothing itself"]
-    if asked.plan.emit_cache_control:
-        lines = ["leaves with private, max-age=…: the asker's browser may keep it"]
-    return lines
+def _read(view: CachedView, asked: Asked, name: str, value: Any = "", carried: bool = False) -> str:
+    kind, place = asked.plan.rules.kind(name), view.notes.place(name)
+    return phrases.read(name, kind, place, None if value == "" else plain(value), carried)

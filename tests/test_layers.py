@@ -21,6 +21,7 @@ LAYERS = """
     nobody  checks  failures  sharing  packed
     options
     cures  emission  replies
+    phrases
     executor  watchdog  memory  typing  link
     kept
     runtime  ticker  store
@@ -92,6 +93,7 @@ PURE = {
     "assertions",
     "words",
     "cures",
+    "phrases",
 }
 # What pure modules take of one that is not: a value, and how it is spelled.
 VALUES_OF = {("packed", "stamps"): {"Purge"}}
