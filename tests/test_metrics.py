@@ -409,7 +409,7 @@ class TestRegistration:
 # Several processes. prometheus_client decides when it is imported, so each test is one.
 
 START = """
-import os, sys, threading
+import os, struct, sys, threading
 from flask import Flask
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.parser import text_string_to_metric_families
@@ -435,8 +435,11 @@ def scrape(name, **labels):
 
 def await_(name, value, **labels):
     for _ in range(500):
-        if scrape(name, **labels) == value:
-            return
+        try:
+            if scrape(name, **labels) == value:
+                return
+        except struct.error:  # prometheus_client reads a file that it has just made, and not sized
+            pass
         threading.Event().wait(0.02)
     raise SystemExit(f"{name}{labels} is {scrape(name, **labels)}, not {value}")
 

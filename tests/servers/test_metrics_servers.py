@@ -43,6 +43,8 @@ class Shop:
     def scrape(self) -> Callable[..., float]:
         """What one worker says of all: sums over labels that are not given."""
         answer = self.server.get("/metrics")
+        if answer.status == 500:  # prometheus_client read a file just made, and not sized yet
+            answer = self.server.get("/metrics")
         assert answer.status == 200
         families = list(text_string_to_metric_families(answer.body.decode()))
         samples = [sample for family in families for sample in family.samples]
