@@ -248,6 +248,8 @@ class Board(Landing):
             loaded = Loaded(error, Fate.FAILED)
         except BaseException as error:  # whatever it is, the flight must land
             loaded = Loaded(LoadError.of(flight.load.name, error), Fate.FAILED)
+        if flight.started is None:
+            flight.load.came("needless")
         await self._conclude(flight, *self._land(flight, loaded))
 
     async def _consult(self, flight: Flight) -> bool:

@@ -300,7 +300,7 @@ def _noted(flight: Flight, loaded: Loaded) -> Result:
 
 def _brought(loaded: Loaded) -> Result:
     how = How.FAILED if loaded.fate is Fate.FAILED else How.ANSWERED
-    return Result(how, value=loaded.value, detail=loaded.detail)
+    return Result(how, value=loaded.value)
 
 
 def is_caller(waiter: Waiter) -> bool:

@@ -26,6 +26,7 @@ from aswr import CacheManager
 from aswr.admin import blueprint, guard, live, pages, shown
 from aswr.admin.history import COLUMNS, KEPT, STEP, History
 from aswr.desk import desk_of
+from aswr.flight import Flight, How, Result
 from aswr.here import process
 
 from .servers.harness import free_port
@@ -697,6 +698,30 @@ def test_the_overview_shows_flights(
     waiting.result()
 
 
+def test_the_oldest_load_is_shown_first(
+    app: Flask, manager: CacheManager, gate: Any, background: Any, clock: Any
+) -> None:
+    """Of the loads in progress the one that takes longest is the one that is looked for."""
+
+    @app.get("/slow/<int:number>")
+    @manager.cacher(timeout=60)
+    def slow(number: int) -> str:
+        gate.hold()
+        return "done"
+
+    mount(app, manager)
+    visits = []
+    for number in (1, 2):
+        visits.append(background(lambda n=number: app.test_client().get(f"/slow/{n}")))
+        gate.await_arrival()
+        clock.tick(5)
+    page = text_of(app.test_client().get("/aswr/workers").text).partition("Loads in progress")[2]
+    assert re.findall(r"/slow/\d", page) == ["/slow/1", "/slow/2"]
+    gate.open()
+    for visit in visits:
+        visit.result()
+
+
 def test_which_process_is_shown(client: FlaskClient) -> None:
     """Every page says whose numbers these are, and that others have theirs."""
     for path in PAGES:
@@ -869,6 +894,56 @@ def test_what_needs_its_caller_has_no_button(app: Flask, manager: CacheManager) 
     assert api(client, "entries").json["count"] == 1
     location = send(client, "act/refresh", entry="f" * 32).location
     assert f"{'f' * 32} was not refreshed: no such entry is stored." in client.get(location).text
+
+
+def test_a_call_is_purged_by_its_entry(app: Flask, manager: CacheManager) -> None:
+    """A memoized call has no URL, though its arguments may look like a query."""
+
+    @manager.memoize(timeout=60)
+    def price(name: str) -> int:
+        return 1
+
+    mount(app, manager)
+    with app.app_context():
+        price.sync("a?b")
+    client = app.test_client()
+    (row,) = api(client, "entries").json["entries"]
+    for page in ("/aswr/entries", f"/aswr/entry/{row['id']}"):
+        text = client.get(page).text
+        forms = "".join(re.findall(r'action="/aswr/act/purge".*?</form>', text, re.DOTALL))
+        assert re.findall(r'name="(url|entry)" value="([^"]*)"', forms) == [("entry", row["id"])]
+
+
+def test_what_another_process_refreshed_is_refreshed(
+    app: Flask, manager: CacheManager, client: FlaskClient, views: list[str]
+) -> None:
+    """Where one has loaded the same meanwhile, the button has done what it is for."""
+    client.get("/report/2026")
+    engine = manager.site_of(app).engine
+
+    async def consult(flight: Flight) -> bool:
+        engine._settle(flight, Result(How.HIT, engine.store.glance(flight.key)))
+        return True
+
+    engine._consult = consult  # type: ignore[method-assign]
+    response = send(client, "act/refresh", url="/report/2026")
+    assert "Refreshed /report/2026 in" in client.get(response.location).text
+    assert views == ["report 2026"]
+
+
+def test_an_error_that_is_no_text_is_said(app: Flask, manager: CacheManager) -> None:
+    """What was made of bytes that are no text is told as what it is, after a redirect, too."""
+
+    @app.get("/fails")
+    @manager.cacher(timeout=60)
+    def fails() -> str:
+        raise ValueError("no file \udce9")
+
+    mount(app, manager)
+    client = app.test_client()
+    response = send(client, "act/refresh", url="/fails")
+    assert response.status_code == 303
+    assert "ValueError: no file \\udce9" in client.get(response.location).text
 
 
 def test_what_is_not_stored_any_more_is_loaded_by_its_url(client: FlaskClient) -> None:

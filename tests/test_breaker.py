@@ -63,6 +63,7 @@ def test_why_it_is_open() -> None:
         breaker.trip(reason)
     assert breaker.why == "no memory"
     breaker.mend()
+    assert breaker.why == "no memory", "who was refused just before may still ask"
     breaker.trip("no rights")
     assert breaker.why == "no rights"
 

@@ -394,6 +394,23 @@ def test_what_lies_there_stale_is_given_at_once(bench: Bench, one: Process, two:
     assert bench.common.entries[KEY].value == "new"
 
 
+@pytest.mark.parametrize("asks", ["stale", "job"])
+def test_why_what_lies_there_stale_is_loaded(
+    bench: Bench, one: Process, two: Process, asks: str
+) -> None:
+    """Who was given the old answer waits for none; what a job asks for stays the job's."""
+    one.store_now(Source(), "old")
+    bench.clock.tick(7)
+    source = Source()
+    if asks == "job":
+        assert two.tick(source.load, 5.0)
+    else:
+        two.get(source)
+    source.next().give("new")
+    bench.join()
+    assert bench.common.entries[KEY].by.cause == asks
+
+
 def test_what_is_over_is_not_given(bench: Bench, one: Process, two: Process) -> None:
     """What lies there beyond its time is waited for."""
     one.store_now(Source(stale_if_error=100), "old")

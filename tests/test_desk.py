@@ -14,7 +14,9 @@ from werkzeug.test import Client
 
 from aswr import CacheManager
 from aswr.desk import ELSEWHERE, OFF, Desk, desk_of
+from aswr.keys import digest
 from aswr.questions import MOST_SHOWN, local
+from aswr.site import NoView
 
 from .conftest import Background, Clock, Gate
 
@@ -277,6 +279,18 @@ class TestRenewing:
         app.view_functions["home"] = lambda: "x"
         assert "is not cached" in desk.refresh(id=row["id"])["reason"]
 
+    def test_a_query_that_is_not_looked_at_any_more(
+        self, app: Flask, desk: Desk, manager: CacheManager
+    ) -> None:
+        """What lies where its view puts nothing by now is not loaded: nobody would be given it."""
+        app.add_url_rule("/paged", "paged", manager.cacher(timeout=60, query=[])(lambda: "x"))
+        ask(app, "/paged?q=1")
+        site = manager.site_of(app)
+        (key,) = site.store.variants("/paged")
+        assert site.load_at(key) is not None
+        with pytest.raises(NoView, match="by now"):
+            site.load_at(key._replace(query="q=1"))
+
     def test_with_urls(self, app: Flask, desk: Desk) -> None:
         """URLs and ids are refreshed together, and told in that order."""
         ask(app, "/tongue", headers={"X-One": "1"})
@@ -433,6 +447,34 @@ class TestLooking:
         assert urls(desk.show("/nowhere")) == []
         with pytest.raises(ValueError):
             desk.show("relative")
+
+    def test_an_entry_that_was_purged(self, app: Flask, manager: CacheManager, desk: Desk) -> None:
+        """The page of an entry that is not there any more tells what purged it, by its path."""
+        desk.life.begin(manager.site_of(app).engine.events)
+        ask(app, "/page/a?q=1")
+        (row,) = desk.entries()["entries"]
+        manager.invalidate("/page/b")
+        manager.invalidate("/page/a")
+        said = desk.entry(row["id"])
+        assert (said["entry"], said["source"]) == (None, "memory")
+        purged = [one["reason"] for one in said["life"] if one["kind"] == "purged"]
+        assert purged == ["/page/a"]
+
+    def test_what_is_left_beside_an_entry(
+        self, app: Flask, manager: CacheManager, desk: Desk
+    ) -> None:
+        """Other variants are found where the note of what their URL reads has made room as well."""
+        desk.life.begin(manager.site_of(app).engine.events)
+        for value in "12":
+            ask(app, "/tongue", headers={"X-One": value})
+        store, rows = manager.site_of(app).store, desk.show("/tongue")["entries"]
+        gone, left = (one for one in rows if one["state"] != "note")
+        for key in store.variants("/tongue"):
+            if digest(key) != left["id"]:
+                store.discard(key)
+        said = desk.entry(gone["id"])
+        assert said["entry"] is None
+        assert [one["id"] for one in said["beside"]] == [left["id"]]
 
     def test_a_path_with_a_question_mark(self, app: Flask, desk: Desk) -> None:
         """An encoded one is part of the path, here as in a browser."""

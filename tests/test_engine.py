@@ -24,6 +24,7 @@ from aswr.codec import Answer, Entry
 from aswr.engine import Engine
 from aswr.errors import LoadCycle, LoadError, LoadTimeout, WaitTimeout
 from aswr.events import Event
+from aswr.executor import Rank
 from aswr.flight import Fate, Flight, How, Load, Loaded, Result, Waiter
 from aswr.keys import CallKey, ViewKey
 from aswr.options import CONFIG
@@ -1291,6 +1292,51 @@ def test_a_load_whose_time_was_up_before_it_ran_is_cancelled(bench: Bench) -> No
     bench.runtime.post(opened.set)
     bench.join()
     assert source.loads == 0
+
+
+def followed(bench: Bench, elsewhere: bool) -> "queue.SimpleQueue[asyncio.Event]":
+    """Before each load another process is waited for, until that is set; has it loaded then?"""
+    opening: queue.SimpleQueue[asyncio.Event] = queue.SimpleQueue()
+
+    async def consult(flight: Flight) -> bool:
+        opened = asyncio.Event()
+        opening.put(opened)
+        await opened.wait()
+        if elsewhere:
+            bench.engine._end(flight)
+        return elsewhere
+
+    bench.engine._consult = consult  # type: ignore[method-assign]
+    return opening
+
+
+def test_another_process_that_takes_too_long_fails_no_load_here(bench: Bench) -> None:
+    """Whose time is up before his load began has a `LoadTimeout`; retries back off all the same."""
+    source = Source(load_timeout=0.02)
+    opening = followed(bench, elsewhere=True)
+    waiter = bench.ask(source)
+    assert isinstance(bench.result(waiter).value, LoadTimeout)
+    bench.runtime.post(opening.get(timeout=LIMIT).set)
+    bench.join()
+    stats = bench.engine.stats()
+    assert (stats["loads"], stats["load_failures"], source.loads) == (0, 0, 0)
+    assert bench.retry_at() is not None
+
+
+def test_a_load_that_begins_when_its_time_is_up_has_failed(bench: Bench) -> None:
+    """Another process held it up: it has failed whatever it brings, and what it brings is used."""
+    source = Source(sync=True, load_timeout=0.02)
+    opening = followed(bench, elsewhere=False)
+    told: list[Event] = []
+    bench.engine.events.subscribe(told.append, "load_started", "load_finished", "load_failed")
+    waiter = bench.ask(source)
+    assert isinstance(bench.result(waiter).value, LoadTimeout)
+    bench.runtime.post(opening.get(timeout=LIMIT).set)
+    source.next().give("late")
+    bench.join()
+    assert [event.kind for event in told] == ["load_started", "load_failed"]
+    assert told[-1].reason.startswith("LoadTimeout: ")
+    assert bench.served() == "late"
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -3058,3 +3104,142 @@ def test_the_engine_shows_its_state(bench: Bench) -> None:
     assert "load of ('x',)" in repr(bench.engine)
     assert "waiters=1" in repr(bench.engine)
     call.give(1)
+
+
+# Trials: what their code asks for.
+
+
+def trial(bench: Bench, code: Callable[[], Any]) -> Any:
+    """What the code of a trial, on a thread, gets."""
+
+    def run(flight: Flight) -> Loaded:
+        return Loaded(flight.context().run(code), Fate.ONE)
+
+    load = Load(KEY, "trial", Times(10), run, True)
+    loaded, _ = bench.runtime.submit(lambda: bench.engine.trial(load), "trial").result(LIMIT)
+    return loaded.value
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"), [(OSError("down"), OSError), (StopIteration(), RuntimeError)], ids=repr
+)
+def test_a_trial_is_told_of_errors_as_a_load_is(
+    bench: Bench, raised: Exception, kind: type[Exception]
+) -> None:
+    """Where what it asks for cannot even be run, that has failed, and is nobody's answer."""
+
+    def run(flight: Flight) -> Loaded:
+        raise raised
+
+    inner = Load(CALL, "inner", Times(10), run, True)
+    result = trial(bench, lambda: bench.engine.fetch(inner, TWIN))
+    assert result.how is How.FAILED
+    assert isinstance(result.value, kind)
+
+
+@pytest.mark.parametrize(
+    ("fate", "runs"), [(Fate.STORE, 1), (Fate.KEEP, 2), (Fate.ONE, 2), (Fate.FAILED, 2)]
+)
+@pytest.mark.parametrize("sync", [False, True])
+def test_what_would_not_be_stored_is_run_again(
+    bench: Bench, sync: bool, fate: Fate, runs: int
+) -> None:
+    """Code of a trial that asks twice has the same only of what a load would have stored."""
+    ran: list[None] = []
+
+    def loaded() -> Loaded:
+        ran.append(None)
+        return Loaded(OSError("down") if fate is Fate.FAILED else "x", fate)
+
+    async def run(flight: Flight) -> Loaded:
+        return loaded()
+
+    inner = Load(CALL, "inner", Times(10), (lambda flight: loaded()) if sync else run, sync)
+    trial(bench, lambda: [bench.engine.fetch(inner, TWIN) for _ in range(2)])
+    assert len(ran) == runs
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_trial_that_waits_holds_no_thread(benches: Callable[..., Bench], sync: bool) -> None:
+    """What its code asks for may need a thread, and there may be no other one."""
+    bench = benches(workers=1)
+
+    async def run(flight: Flight) -> Loaded:
+        work = bench.runtime.begin(lambda: "x", Rank.AWAITED)
+        return Loaded(await asyncio.wrap_future(work), Fate.STORE)
+
+    inner = Load(CALL, "inner", Times(10), run, False)
+
+    def code() -> Any:
+        if sync:
+            return bench.engine.fetch(inner, TWIN)
+        return asyncio.run(bench.engine.afetch(inner))
+
+    assert trial(bench, code).value == "x"
+
+
+def test_trials_at_once(bench: Bench) -> None:
+    """While one goes on, what its code is given is not counted, though another has ended."""
+    begun, go_on = threading.Event(), threading.Event()
+    entry = bench.store_now(Source(CALL), 1)
+    stats, plain = bench.engine.stats(), bench.engine.ledger
+
+    def hit() -> None:
+        bench.engine.ledger.note_hit("price", CALL, entry, bench.clock())
+
+    def held() -> None:
+        begun.set()
+        assert go_on.wait(LIMIT)
+        hit()
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(trial, bench, held)
+        assert begun.wait(LIMIT)
+        trial(bench, hit)
+        go_on.set()
+        first.result(LIMIT)
+    assert bench.engine.stats() == stats
+    assert bench.engine.ledger is plain, "no hit has to ask any more whose it is"
+
+
+def test_who_cannot_be_asked_for_is_told(bench: Bench) -> None:
+    """A load that failed before it began has come to nothing, and who asked knows it."""
+    source, came = Source(), list[str]()
+    source.load = replace(source.load, on_came=came.append)
+
+    async def consult(flight: Flight) -> bool:
+        raise ArithmeticError("no time")
+
+    bench.engine._consult = consult  # type: ignore[method-assign]
+    assert bench.tick(source)
+    bench.join()
+    assert (came, source.loads) == (["needless"], 0)
+
+
+@pytest.mark.parametrize("why", ["it failed meanwhile", "it cannot be begun"])
+def test_who_is_queued_in_vain_is_told(
+    benches: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A load that is not begun when its turn comes has come to nothing, and who asked knows it."""
+    bench = benches(max_loads=1)
+    first, second = Source(), Source(CALL)
+    came: list[str] = []
+    second.load = replace(second.load, on_came=came.append)
+    assert bench.tick(first)
+    assert bench.tick(second)
+    assert came == []
+    failures, retry_at = bench.engine.failures, bench.engine.failures.retry_at
+
+    def broken(key: Hashable) -> float | None:
+        if key == CALL:
+            raise ArithmeticError("no time")
+        return retry_at(key)
+
+    if why == "it failed meanwhile":
+        failures.count(CALL, 60.0)
+    else:
+        monkeypatch.setattr(failures, "retry_at", broken)
+    first.next().give("page")
+    bench.join()
+    assert came == ["needless"]
+    assert second.loads == 0

@@ -6,8 +6,11 @@ What jobs do is tested in `test_manager`, in the way that users see it.
 from collections import Counter
 
 import pytest
+from flask import request
 
 from aswr.jobs import _said
+
+from .conftest import Background
 
 
 class Ticks:
@@ -138,6 +141,50 @@ def test_a_load_that_is_queued_counts_when_it_begins(app, manager, ticks, gate):
         "/held": ["began 1 load"], "/x": ["no need"], "/y": ["began 1 load"],
     }  # fmt: skip
     assert [job.loads for job in manager.jobs()] == [1, 0, 1]
+
+
+def test_a_path_and_its_variants_are_told_at_once(app, manager, ticks):
+    """What came of a job is told when all of its loads have come to something, and once."""
+    view = manager.cacher(timeout=20)(lambda: request.headers.get("X-One", "none"))
+    app.add_url_rule("/x", view_func=view)
+    manager.schedule_periodic_refresh("/x", 10)
+    manager.start()
+    for one in ("a", "b"):
+        for _ in range(2):
+            app.test_client().get("/x", headers={"X-One": one})
+    assert manager.join(5)
+    told = []
+    manager.subscribe(told.append, "job")
+    ((_, tick),) = ticks.jobs.values()
+
+    async def run():
+        tick()
+        await manager._jobs.begun()
+
+    manager.loop().call(run, "test", "", 5)
+    assert manager.join(5)
+    assert [event.reason for event in told] == ["/x: began 3 loads"]
+    assert came(manager) == (3, ["began 3 loads"])
+
+
+def test_a_load_that_is_under_way_already(app, manager, ticks, gate):
+    """Where a visitor waits for the same load there was no need of the job's, and that is told."""
+    app.add_url_rule("/x", view_func=manager.cacher(timeout=20)(lambda: gate.hold() or "x"))
+    manager.schedule_periodic_refresh("/x", 10)
+    manager.start()
+    visitor = Background(lambda: app.test_client().get("/x"))
+    gate.await_arrival()
+    ((_, tick),) = ticks.jobs.values()
+
+    async def run():
+        tick()
+        await manager._jobs.begun()
+
+    manager.loop().call(run, "test", "", 5)
+    assert came(manager) == (0, ["no need"])
+    gate.open()
+    assert visitor.result().text == "x"
+    assert manager.join(5)
 
 
 def test_what_comes_of_several_loads_is_one_line():

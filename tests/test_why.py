@@ -240,6 +240,20 @@ class TestTime:
         shop.clock.tick(70)
         assert "who waits gets what is stored" in says(shop.why(), "render")
 
+    @pytest.mark.parametrize(
+        ("wait", "load", "given"),
+        [(1, 3, "above wait_timeout (1 s): who waits gets 503"),
+         (3, 1, "above load_timeout (1 s): who waits gets 504")],
+    )  # fmt: skip
+    def test_longer_than_both(self, shop: Shop, wait: int, load: int, given: str) -> None:
+        """The limit that comes first says what is given; both are to be raised."""
+        view = lambda: shop.clock.tick(6) or "x"  # noqa: E731
+        shop.page(view, wait_timeout=wait, load_timeout=load)
+        said = shop.why()
+        assert given in says(said, "render")
+        assert says(said, "render").count("that is above") == 1
+        assert len(said["cures"]) == 2
+
     def test_within_its_limits(self, shop: Shop) -> None:
         """What is done in time is stored, and nothing is said of limits."""
         shop.page(lambda: shop.clock.tick(1) or "x", load_timeout=2, wait_timeout=2)
@@ -899,6 +913,42 @@ class TestHooks:
         assert shop.agree()["verdict"] == "miss"
         assert shop.agree()["verdict"] == "hit"
 
+    def test_what_they_leave_out(self, shop: Shop) -> None:
+        """Nor is there a doubt about what hooks that the render runs did not set."""
+        shop.app.before_request(lambda: None)
+        shop.page(lambda: g.get("lang", "en"), run_before_request=True)
+        assert shop.agree()["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "hit"
+
+    @pytest.mark.parametrize("options", [{"public": True}, {"run_before_request": True}], ids=repr)
+    def test_renders_that_run_them_and_fail(self, shop: Shop, options: dict[str, Any]) -> None:
+        """What fails with all that runs before it fails in a request, too."""
+        shop.app.before_request(lambda: None)
+        page = shop.manager.cacher(timeout=60, **options)(lambda: abort(503))
+        above = functools.wraps(page)(lambda: page()) if "public" in options else page
+        shop.app.add_url_rule("/", "page", above)
+        said = shop.agree()
+        assert said["verdict"] == "miss"
+        assert "it failed: status 503" in says(said, "render")
+
+    def test_whom_an_extension_makes_of_the_request(self, shop: Shop) -> None:
+        """A hook does not set whom an extension keeps in ``g``: nobody is nobody without it."""
+        shop.app.before_request(lambda: None)
+        shop.page(lambda: str(hasattr(g, "_login_user")))
+        assert shop.agree()["verdict"] == "miss"
+        assert shop.agree()["verdict"] == "hit"
+
+    def test_what_is_gone_is_a_miss_without_them_too(self, shop: Shop) -> None:
+        """Only what may be given is in doubt; of what is gone the render says what there is."""
+        shop.app.before_request(lambda: None)
+        shop.page(lambda: g.get("lang", "en"), stale_if_error=600)
+        shop.get()
+        shop.clock.tick(100)
+        said = shop.why()
+        assert (said["verdict"], said["cures"]) == ("unknown", [UNKNOWN])
+        assert says(said, "verdict").startswith("miss: ")
+        assert "it reads g.lang, which a before_request hook may set" in says(said, "render")
+
     def test_what_the_render_sets_itself(self, shop: Shop) -> None:
         """A hook that has nothing to do with what is read makes no doubt."""
         shop.app.before_request(lambda: None)
@@ -1115,6 +1165,19 @@ class TestTrials:
 
         shop.page(view)
         assert "it failed: LoadCycle: these loads would wait" in says(shop.why(), "render")
+
+    def test_a_call_that_blocks_the_loop(self, shop: Shop) -> None:
+        """A coroutine that calls what it should await fails as it would in a load."""
+
+        @shop.manager.memoize(timeout=60)
+        def price() -> int:
+            return 1
+
+        async def view() -> str:
+            return str(price.sync())
+
+        shop.page(view)
+        assert "it failed: RuntimeError: this call blocks" in says(shop.why(), "render")
 
     @pytest.mark.parametrize("how", ["def", "async"])
     def test_views_and_verbs(self, shop: Shop, how: str) -> None:

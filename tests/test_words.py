@@ -151,6 +151,7 @@ def test_who_loaded_an_entry() -> None:
     assert loaded_by({"by": "web1:7", "cause": "job"}) == "web1:7; a periodic refresh"
     assert loaded_by({"by": "web1:7", "cause": "later"}) == "web1:7; later"
     assert loaded_by({"by": "", "cause": ""}) == ""
+    assert loaded_by({}) == "", "of what a server of a version before tells"
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(words.KINDS)), st.sampled_from("ab"))))

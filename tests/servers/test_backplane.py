@@ -19,6 +19,8 @@ from aswr.desk import desk_of
 from aswr.events import Cause, Event
 from aswr.fleet import Fleet
 from aswr.here import process
+from aswr.packed import names_in
+from aswr.stamps import Purge
 
 from .harness import wait_until
 from .proxy import Proxy
@@ -178,6 +180,25 @@ class TestPurges:
                 ("/page/x", Cause("desk", process=here) if heard else Cause("elsewhere")),
                 ("tag more", Cause("code", process=here) if heard else Cause("elsewhere")),
             }
+
+    @pytest.mark.parametrize("why", ["elsewhere", "later", None, 7])
+    def test_who_tells_of_a_purge_need_not_have_made_it(
+        self, server: Redis, client: redis.Redis, why: object
+    ) -> None:
+        """Where a message says not why, or what is not known here, nobody is named."""
+        with Workers(server.url) as workers:
+            (one,) = workers
+            workers.warm("/page/x")
+            told: list[Event] = []
+            one.manager.subscribe(told.append, "purged")
+            channel = client.pubsub_channels(f"*{workers.name}*")[0]
+            number = one.manager.site_of(one.app).store.stamps.tick()
+            names = names_in(Purge(keys=("/page/x",)))
+            message = msgspec.msgpack.encode(["web9:7:abc", "purged", names, why])
+            client.publish(channel, message + f"{number:020d}".encode())
+            wait_until(lambda: told, LIMIT, lambda: "no purge")
+            (event,) = told
+            assert (event.reason, event.cause) == ("/page/x", Cause("elsewhere"))
 
     @pytest.mark.parametrize("heard", [True, False], ids=["heard", "deaf"])
     def test_a_call_is_purged(self, server: Redis, client: redis.Redis, heard: bool) -> None:
@@ -883,10 +904,10 @@ class TestDescriptions:
         """What somebody made of them is told as what it is, and hides nothing else."""
         with Workers(server.url) as workers:
             (one,) = workers
-            one.manager.site_of(one.app).jobs = lambda: [{"error": "no caf\udce9"}]
+            one.manager.site_of(one.app).jobs = lambda: [{"caf\udce9": "no caf\udce9"}]
             workers.connect()
             (mine,) = said_to(one)
-            assert mine["jobs"] == [{"error": r"no caf\udce9"}]
+            assert mine["jobs"] == [{r"caf\udce9": r"no caf\udce9"}]
             assert mine["stats"]["loads"] >= 1
 
     @pytest.mark.parametrize("said", [b"", b"x", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\xff" * 9])

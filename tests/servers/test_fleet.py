@@ -1292,6 +1292,22 @@ class TestListing:
             rows = desk(other).show("/tongue/x")["entries"]
             assert {row["state"] for row in rows} == {"fresh", "note"}
 
+    def test_a_variant_is_found_by_what_memory_knows(
+        self, server: Redis, client: redis.Redis
+    ) -> None:
+        """Where the store has lost its note of what a URL reads, this process's own will do."""
+        with Workers(server.url, server.url) as workers:
+            one, other = workers
+            workers.connect()
+            one.get("/tongue/x")
+            other.get("/tongue/x", Accept_Language="de")
+            workers.settle()
+            rows = desk(other).show("/tongue/x")["entries"]
+            (note,) = (row for row in rows if row["state"] == "note")
+            assert client.delete(*client.keys(f"*{note['id']}*"))
+            rows = desk(other).show("/tongue/x")["entries"]
+            assert sorted(row["state"] for row in rows) == ["fresh", "fresh", "note"]
+
     def test_all_of_the_store_is_looked_through_where_it_must_be(
         self, server: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -1311,6 +1327,7 @@ class TestListing:
             workers.settle()
             every = {"fresh /page/x", "fresh /page/x?q=1"}
             assert shown("/page/x", everything=True) == (every, "", False)
+            assert shown("/page/x?q=1", everything=True) == ({"fresh /page/x?q=1"}, "", False)
             assert shown("/page/y") == ({"fresh /page/y?q=1"}, "", False), "nothing lies there"
             variants = {"note /tongue/x", "fresh /tongue/x"}
             assert shown("/tongue/x", everything=True) == (variants, "", False)
@@ -1320,6 +1337,30 @@ class TestListing:
             for url, options in (("/page/x", {"everything": True}), ("/page/nothing", {})):
                 _, partial, more = shown(url, **options)
                 assert (partial.startswith("only the first 0 entries"), more) == (True, False)
+
+    def test_the_api_looks_through_all_of_it_on_demand(
+        self, server: Redis, client: redis.Redis
+    ) -> None:
+        """Asked by GET or POST, it finds other queries if somebody wants that."""
+
+        def define(worker: Worker) -> None:
+            page = blueprint(worker.manager, lambda: False, token="t" * 32)
+            worker.app.register_blueprint(page, url_prefix="/aswr")
+
+        with Workers(server.url, server.url, define=define) as workers:
+            one, other = workers
+            workers.connect()
+            for path in ("/page/x", "/page/x?q=1"):
+                one.get(path)
+            workers.settle()
+            browser, who = other.app.test_client(), {"Authorization": f"Bearer {'t' * 32}"}
+            for everything in (False, True):
+                asked = {"url": "/page/x", "everything": everything}
+                for said in (
+                    browser.get("/aswr/api/show", query_string=asked, headers=who),
+                    browser.post("/aswr/api/show", json=asked, headers=who),
+                ):
+                    assert len(said.json["entries"]) == 1 + everything
 
     def test_an_entry_is_found_by_its_id(
         self, server: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
@@ -1360,6 +1401,20 @@ class TestListing:
             assert other.ask(f"/aswr/api/entry/{nothing}").status_code == 404
             assert other.ask(f"/aswr/entry/{nothing}").status_code == 404
 
+    def test_a_url_of_which_more_may_lie_there_in_an_outage(
+        self, server: Redis, proxy: Proxy
+    ) -> None:
+        """Where the store does not answer that is said, and not that it could be looked through."""
+        with Workers(url_of(proxy), **SILENCE) as workers:
+            (one,) = workers
+            one.get("/tongue/x")
+            proxy.refuse()
+            proxy.cut()
+            one.wait_reachable(False)
+            said = desk(one).show("/tongue/x")
+            assert {row["state"] for row in said["entries"]} == {"fresh", "note"}
+            assert (said["partial"], said["silent"], said["more"]) == (SILENT, True, False)
+
     def test_an_entry_of_which_nothing_is_known_in_an_outage(
         self, server: Redis, proxy: Proxy
     ) -> None:
@@ -1386,6 +1441,9 @@ class TestListing:
             assert "not stored any more" not in page
             with pytest.raises(LookupError, match=f"or was of late, and {SILENT}$"):
                 desk(one).entry("0" * 32)
+            done = desk(one).refresh(id="0" * 32)
+            reason = f"no such entry is stored; but {SILENT}"
+            assert (done["outcome"], done["reason"]) == ("unknown", reason)
 
     def test_a_check_up_changes_nothing(self, server: Redis, client: redis.Redis) -> None:
         """The doctor measures a round trip, and draws no number by that."""
