@@ -238,6 +238,15 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
     version = f", version {health['version']}" if health.get("version") else ""
     found = f"{health['name']}{version}, answers in {took * 1000:.1f} ms"
     yield _line("store", state, found, cure)
+    yield from _room(health)
+    yield from _clocks(health)
+    workers, held = health["workers"], health["leases"]
+    share = "1 worker shares" if workers == 1 else f"{workers} workers share"
+    yield _line("lease", "ok", f"{share} loads; this one holds {held}")
+
+
+def _room(health: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """What Redis does where its memory ends, and how near that is."""
     policy = health.get("policy", "")
     if policy.startswith(_ALLKEYS):
         yield _line(
@@ -251,10 +260,6 @@ def _store(manager: CacheManager, app: Flask, site: Site, ask: Ask) -> Iterator[
             f"{percent(full)} of its maxmemory is used, and maxmemory-policy is noeviction: Redis "
             "refuses to store more", _REFUSALS["'maxmemory'"],
         )  # fmt: skip
-    yield from _clocks(health)
-    workers, held = health["workers"], health["leases"]
-    share = "1 worker shares" if workers == 1 else f"{workers} workers share"
-    yield _line("lease", "ok", f"{share} loads; this one holds {held}")
 
 
 def _trouble(site: Site, name: str, why: str) -> tuple[str, str]:

@@ -84,8 +84,7 @@ class Questions:
 
     async def _healthy(self) -> bool:
         tier = self._site.engine.tier
-        health = {} if tier is None else await tier.health()
-        return bool(health.get("reachable", tier is not None))
+        return tier is not None and await tier.answers()
 
     def entries(
         self, *, view: str = "", tag: str = "", state: str = "", search: str = "",

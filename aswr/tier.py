@@ -212,6 +212,10 @@ class Tier(ABC):
         """How the store is, for a person: see `Fleet.health`."""
         return {}  # where nothing can be said
 
+    async def answers(self) -> bool:
+        """Does the store answer, as far as that can be said?"""
+        return bool((await self.health()).get("reachable", True))
+
     async def listing(self, most: int) -> Listing:
         """What lies in the store, of at most so many entries."""
         return UNLISTED

@@ -193,7 +193,7 @@ class Why:
 
     async def _reachable(self) -> bool:
         tier = self._site.engine.tier
-        return tier is None or bool((await tier.health()).get("reachable", True))
+        return tier is None or await tier.answers()
 
     def _say_reads(self, view: CachedView, asked: Asked, found: Found) -> None:
         inputs = found.inputs

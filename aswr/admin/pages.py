@@ -362,7 +362,7 @@ def _back(said: dict[str, str]) -> Response:
     if not ours or "\\" in there or not there.isprintable():
         there = _url("overview")
     response = redirect(there, 303)
-    text = said["text"].encode(errors="backslashreplace")[:MOST_SAID].decode(errors="ignore")
+    text = as_bytes(said["text"])[:MOST_SAID].decode(errors="ignore")
     short = json.dumps({**said, "text": text}, ensure_ascii=False)
     value = base64.urlsafe_b64encode(short.encode()).decode()
     response.set_cookie(

@@ -18,7 +18,7 @@ from ..words import (
     says,
     size,
     told,
-)  # fmt: skip
+)
 from .screen import Cell, Column, Screen, clean
 
 COLOURS: Final[dict[str, str]] = {
